@@ -23,10 +23,11 @@ export interface ReadableStore {
   open(key: string, options: Signalled): Promise<OpenObject | undefined>;
 
   /**
-   * Ascending by key, only whole objects, only those whose key starts with `prefix` (which ends
-   * in `/`) and, when given, is greater than `after`. `tmp/` never shows.
+   * Keys ascending, only of whole objects, only those that start with `prefix` (which ends in `/`)
+   * and, when given, are greater than `after`. What is staged or damaged never shows. A million
+   * keys must not become a million in memory.
    */
-  list(prefix: string, options: Signalled & { after?: string }): AsyncIterable<StoredObject>;
+  list(prefix: string, options: Signalled & { after?: string }): AsyncIterable<ListedObject>;
 }
 
 export interface Store extends ReadableStore, AsyncDisposable {
@@ -58,6 +59,12 @@ export interface StoredObject {
   readonly key: string;
   /** Size of the object as stored, in bytes. */
   readonly storedBytes: number;
+}
+
+export interface ListedObject {
+  readonly key: string;
+  /** Only where the listing tells it for free (a bucket does, a directory does not). */
+  readonly storedBytes?: number;
 }
 
 export interface OpenObject extends AsyncDisposable {
