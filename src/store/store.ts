@@ -28,11 +28,20 @@ export interface ReadableStore {
    * keys must not become a million in memory.
    */
   list(prefix: string, options: Signalled & { after?: string }): AsyncIterable<ListedObject>;
+
+  /** Names of the clusters that have anything stored, ascending. */
+  clusters(options: Signalled): Promise<string[]>;
 }
 
 export interface Store extends ReadableStore, AsyncDisposable {
   /** A new object that nobody can see until it is published. Dispose it: unpublished, it is gone. */
   stage(cluster: string, options: Signalled): Promise<StagedObject>;
+
+  /**
+   * Makes an existing object and its name as durable as `publish` would have, whoever wrote it and
+   * wherever its writer died. Works on a full store.
+   */
+  settle(key: string, options: Signalled): Promise<void>;
 
   /** Puts a small state object (restart point, hold, binding) in place, whole and durable. */
   replace(key: string, bytes: Uint8Array, options: Signalled): Promise<void>;
