@@ -14,8 +14,10 @@ const LSN = /^([0-9A-F]{1,8})\/([0-9A-F]{1,8})$/i;
 const LOG_BYTES = 2 ** 32;
 
 /** Sizes initdb can give a cluster, in bytes: the powers of two from 1 MiB to 1 GiB. */
+export const SEGMENT_SIZES: readonly number[] = Array.from({ length: 11 }, (_, n) => MIB * 2 ** n);
+
 export function isSegmentSize(bytes: number): boolean {
-  return bytes >= MIB && bytes <= 1024 * MIB && Number.isInteger(Math.log2(bytes));
+  return SEGMENT_SIZES.includes(bytes);
 }
 
 /**
