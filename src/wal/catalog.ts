@@ -66,6 +66,11 @@ export class Catalog {
     return this.segments + this.#others.size;
   }
 
+  /** Names of what is archived beside segments, in no order. */
+  otherNames(): string[] {
+    return [...this.#others];
+  }
+
   /** Of all segments missing in `timelines()`: how many. */
   get gapSegments(): number {
     let count = 0;

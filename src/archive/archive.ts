@@ -1,0 +1,162 @@
+/** All clusters of one store: the use cases that HTTP and the spool call. */
+import type { Logger } from "pino";
+import { WalarcError } from "../errors.ts";
+import { MemoryBudget, type VerifiedObject } from "../object/verify.ts";
+import type { Signalled, Store } from "../store/store.ts";
+import type { WalName } from "../wal/name.ts";
+import { ClusterArchive } from "./cluster.ts";
+import { type FetchOptions, fetchWalFile } from "./fetch.ts";
+import { isClusterName } from "./keys.ts";
+import { type Page, pageOf } from "./listing.ts";
+import { type PushOptions, type PushResult, pushWalFile } from "./push.ts";
+import { type ClusterStatus, statusOf } from "./status.ts";
+
+export interface ArchiveOptions {
+  readonly store: Store;
+  readonly log: Logger;
+  /** zstd level, -7..19. */
+  readonly compressionLevel: number;
+  /**
+   * The configured clusters by name: then no others are served. Without any, a cluster is made by
+   * its first valid push.
+   */
+  readonly clusters: ReadonlyMap<string, { readonly systemIdentifier: string | undefined }>;
+}
+
+/** Plain bytes of verified objects that all fetches together may hold in memory. */
+const FETCH_MEMORY_BYTES = 64 * 1024 * 1024;
+
+export class Archive implements AsyncDisposable {
+  readonly #options: ArchiveOptions;
+  readonly #budget = new MemoryBudget(FETCH_MEMORY_BYTES);
+  readonly #clusters = new Map<string, ClusterArchive>();
+  readonly #stop = new AbortController();
+
+  private constructor(options: ArchiveOptions) {
+    this.#options = options;
+    for (const name of options.clusters.keys()) this.#make(name);
+  }
+
+  /**
+   * Finds the clusters of the store. Their catalogs load in the background: a request waits for its
+   * own cluster alone, so one that hangs harms no other.
+   */
+  static async open(options: ArchiveOptions & Signalled): Promise<Archive> {
+    const archive = new Archive(options);
+    for (const name of await options.store.clusters(options)) {
+      if (!isClusterName(name) || archive.#clusters.has(name)) continue;
+      if (options.clusters.size === 0) archive.#make(name);
+      else options.log.warn({ cluster: name }, "stored cluster is not configured, so not served");
+    }
+    for (const cluster of archive.#clusters.values()) void archive.#preload(cluster);
+    return archive;
+  }
+
+  /** Rejects as `pushWalFile` does, and with `unknown-cluster`. A refused push makes no cluster. */
+  async push(
+    clusterName: string,
+    name: WalName,
+    body: AsyncIterable<Buffer>,
+    options: PushOptions,
+  ): Promise<PushResult> {
+    const cluster = this.#clusters.get(clusterName) ?? this.#makeNew(clusterName);
+    cluster.pushesUnderWay += 1;
+    try {
+      return await pushWalFile(cluster, name, body, options);
+    } finally {
+      cluster.pushesUnderWay -= 1;
+      if (!this.#isKnown(cluster) && cluster.pushesUnderWay === 0) {
+        this.#clusters.delete(clusterName);
+      }
+    }
+  }
+
+  /** Rejects as `fetchWalFile` does, and with `unknown-cluster`. Dispose the result. */
+  async fetch(clusterName: string, name: WalName, options: FetchOptions): Promise<VerifiedObject> {
+    return fetchWalFile(this.#require(clusterName), name, options);
+  }
+
+  async page(
+    clusterName: string,
+    options: Signalled & { after?: string | undefined; limit: number },
+  ): Promise<Page> {
+    const cluster = this.#require(clusterName);
+    await cluster.loaded(options);
+    return pageOf(cluster, options);
+  }
+
+  async status(clusterName: string, options: Signalled): Promise<ClusterStatus> {
+    const cluster = this.#require(clusterName);
+    await cluster.loaded(options);
+    return statusOf(cluster);
+  }
+
+  /** Names, ascending. */
+  clusters(): string[] {
+    const known = [...this.#clusters.values()].filter((cluster) => this.#isKnown(cluster));
+    return known.map((cluster) => cluster.name).sort();
+  }
+
+  /** The clusters whose catalog is complete: what metrics are made of. */
+  loadedClusters(): ClusterArchive[] {
+    return [...this.#clusters.values()].filter((cluster) => cluster.isLoaded);
+  }
+
+  /** The clusters that could not be read yet. */
+  loadingClusters(): string[] {
+    const loading = [...this.#clusters.values()].filter((cluster) => !cluster.isLoaded);
+    return loading.map((cluster) => cluster.name);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    await Promise.all([...this.#clusters.values()].map((cluster) => cluster.totals.stop()));
+  }
+
+  #require(name: string): ClusterArchive {
+    const cluster = this.#clusters.get(name);
+    if (cluster !== undefined && this.#isKnown(cluster)) return cluster;
+    throw this.#unknown(name);
+  }
+
+  /** Not when it is a mere first push that may still be refused. */
+  #isKnown(cluster: ClusterArchive): boolean {
+    return this.#options.clusters.has(cluster.name) || !cluster.isLoaded || !cluster.isEmpty;
+  }
+
+  #makeNew(name: string): ClusterArchive {
+    if (this.#options.clusters.size > 0) throw this.#unknown(name);
+    if (!isClusterName(name)) throw new WalarcError("usage", `"${name}" is no cluster name`);
+    return this.#make(name);
+  }
+
+  #make(name: string): ClusterArchive {
+    const cluster = new ClusterArchive({
+      name,
+      store: this.#options.store,
+      log: this.#options.log,
+      compressionLevel: this.#options.compressionLevel,
+      budget: this.#budget,
+      systemIdentifier: this.#options.clusters.get(name)?.systemIdentifier,
+    });
+    this.#clusters.set(name, cluster);
+    return cluster;
+  }
+
+  async #preload(cluster: ClusterArchive): Promise<void> {
+    try {
+      await cluster.loaded({ signal: this.#stop.signal });
+    } catch (error) {
+      if (this.#stop.signal.aborted) return;
+      this.#options.log.error({ cluster: cluster.name, err: error }, "cluster not loaded");
+    }
+  }
+
+  #unknown(name: string): WalarcError {
+    const hint =
+      this.#options.clusters.size > 0
+        ? `add [clusters.${name}] to the configuration, or check the name`
+        : "check the name; a cluster is made by its first push";
+    return new WalarcError("unknown-cluster", `there is no cluster "${name}"`, { hint });
+  }
+}

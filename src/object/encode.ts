@@ -1,0 +1,134 @@
+/** From the plain bytes of a WAL file to the bytes of an object, in one pass and flat memory. */
+import { createHash } from "node:crypto";
+import { once } from "node:events";
+import { constants, createZstdCompress, type ZstdCompress } from "node:zlib";
+import { type ObjectMetadata, trailerOf } from "./metadata.ts";
+
+/**
+ * Compressing in blocks of this size costs as much CPU as one call for a whole segment, and half as
+ * much as blocks of 64 KiB, the size that sockets deliver.
+ */
+export const BLOCK_BYTES = 1024 * 1024;
+
+/** The digest and size of plain bytes. */
+export interface PlainDigest {
+  readonly sha256: string;
+  readonly sizeBytes: number;
+}
+
+export interface EncodeOptions {
+  /** zstd level, -7..19. */
+  readonly compressionLevel: number;
+  /** Size of the plain bytes where it is known beforehand. */
+  readonly sizeBytes: number | undefined;
+  /** Called once, when every plain byte was read. A rejection ends the encoding. */
+  readonly describe: (digest: PlainDigest) => Promise<ObjectMetadata> | ObjectMetadata;
+}
+
+/**
+ * Yields the object's bytes: one zstd frame with its checksum flag set, then the metadata. A yielded
+ * buffer may be kept. Rejects with whatever `plain` or `describe` reject with.
+ */
+export async function* encodeObject(
+  plain: AsyncIterable<Buffer>,
+  options: EncodeOptions,
+): AsyncGenerator<Buffer, void, void> {
+  const zstd = createZstdCompress({
+    chunkSize: BLOCK_BYTES,
+    params: {
+      [constants.ZSTD_c_compressionLevel]: options.compressionLevel,
+      [constants.ZSTD_c_checksumFlag]: 1,
+    },
+    ...(options.sizeBytes === undefined ? {} : { pledgedSrcSize: options.sizeBytes }),
+  });
+  const digest = compressAll(plain, zstd);
+  // The loop below hears of a failure from the stream; without this the promise would be unheard.
+  digest.catch(() => {});
+
+  let frameBytes = 0;
+  try {
+    for await (const chunk of zstd as AsyncIterable<Buffer>) {
+      frameBytes += chunk.length;
+      yield chunk;
+    }
+  } finally {
+    zstd.destroy();
+  }
+  yield trailerOf(await options.describe(await digest), { frameBytes });
+}
+
+/** Feeds the compressor block by block; hashing one block overlaps with compressing the last. */
+async function compressAll(plain: AsyncIterable<Buffer>, zstd: ZstdCompress): Promise<PlainDigest> {
+  const hash = createHash("sha256");
+  const closed = once(zstd, "close").then(() => {
+    throw new Error("the compressor was closed");
+  });
+  closed.catch(() => {});
+  let sizeBytes = 0;
+  try {
+    let written = Promise.resolve();
+    for await (const block of blocksOf(plain)) {
+      sizeBytes += block.length;
+      hash.update(block);
+      await written;
+      written = Promise.race([writeTo(zstd, block), closed]);
+      // Awaited in the next turn; should this turn throw instead, its failure is the stream's.
+      written.catch(() => {});
+    }
+    await written;
+    zstd.end();
+  } catch (error) {
+    zstd.destroy(error as Error);
+    throw error;
+  }
+  return { sha256: hash.digest("hex"), sizeBytes };
+}
+
+function writeTo(zstd: ZstdCompress, block: Buffer): Promise<void> {
+  return new Promise((resolve, reject) => {
+    zstd.write(block, (error) => (error ? reject(error) : resolve()));
+  });
+}
+
+/**
+ * The same bytes in blocks of `BLOCK_BYTES`, the last one shorter. Two buffers take turns, so a
+ * block stays valid until the next but one is asked for.
+ */
+export async function* blocksOf(plain: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
+  let filling = takeBlock();
+  let waiting = takeBlock();
+  let filled = 0;
+  try {
+    for await (const chunk of plain) {
+      let taken = 0;
+      while (taken < chunk.length) {
+        const part = chunk.copy(filling, filled, taken);
+        taken += part;
+        filled += part;
+        if (filled < BLOCK_BYTES) continue;
+        yield filling;
+        [filling, waiting] = [waiting, filling];
+        filled = 0;
+      }
+    }
+    if (filled > 0) yield filling.subarray(0, filled);
+  } finally {
+    returnBlock(filling);
+    returnBlock(waiting);
+  }
+}
+
+/**
+ * Blocks are reused: 64 pushes at once would otherwise leave hundreds of megabytes for the garbage
+ * collector, which does not feel memory outside its heap.
+ */
+const spareBlocks: Buffer[] = [];
+const SPARE_BLOCKS_MAX = 32;
+
+function takeBlock(): Buffer {
+  return spareBlocks.pop() ?? Buffer.allocUnsafeSlow(BLOCK_BYTES);
+}
+
+function returnBlock(block: Buffer): void {
+  if (spareBlocks.length < SPARE_BLOCKS_MAX) spareBlocks.push(block);
+}
