@@ -61,7 +61,7 @@ function isOptional(value: unknown, type: "string" | "number"): boolean {
 
 /** What both know together. Rejects with `rejected` where they disagree. */
 export function joinBindings(bound: Binding, found: Binding, cluster: string): Binding {
-  const differ = (what: string, one: unknown, other: unknown) =>
+  const differ = (what: string, one?: string | number, other?: string | number) =>
     new WalarcError(
       "rejected",
       `${what} is ${other}, but cluster "${cluster}" is bound to ${one}`,

@@ -1,0 +1,129 @@
+import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { expect, test } from "vitest";
+import { BLOCK_BYTES, encodeObject, type PlainDigest } from "../../src/object/encode.ts";
+import { parseTrailer } from "../../src/object/metadata.ts";
+import { MemoryBudget, readMetadata, verifyObject } from "../../src/object/verify.ts";
+import type { OpenObject } from "../../src/store/store.ts";
+import { WalarcError } from "../../src/errors.ts";
+
+const NAME = "00000001000000000000000A";
+const budget = () => new MemoryBudget(64 * 1024 * 1024);
+
+/** Half noise, half repetition: about what a segment is. */
+function content(sizeBytes: number): Buffer {
+  const bytes = Buffer.alloc(sizeBytes, "walarc ");
+  for (let at = 0; at < sizeBytes; at += 512) randomBytes(200).copy(bytes, at);
+  return bytes;
+}
+
+async function* inChunks(bytes: Buffer, chunkBytes: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
+}
+
+async function encode(bytes: Buffer, chunkBytes = 65_536): Promise<Buffer> {
+  const describe = (digest: PlainDigest) => ({
+    name: NAME,
+    ...digest,
+    systemIdentifier: "7312000000000000001",
+    timeline: 1,
+    archivedAt: "2026-11-21T12:00:00.000Z",
+  });
+  const options = { compressionLevel: 1, sizeBytes: bytes.length, describe };
+  return Buffer.concat(await Array.fromAsync(encodeObject(inChunks(bytes, chunkBytes), options)));
+}
+
+function opened(stored: Buffer): OpenObject {
+  return {
+    storedBytes: stored.length,
+    read: async (position, length) => {
+      if (position + length > stored.length) throw new WalarcError("corrupt", "too short");
+      return stored.subarray(position, position + length);
+    },
+    [Symbol.asyncDispose]: async () => {},
+  };
+}
+
+async function readBack(stored: Buffer, options = { name: NAME, budget: budget() }) {
+  await using verified = await verifyObject(opened(stored), options);
+  return Buffer.concat(await Array.fromAsync(verified.plain()));
+}
+
+test.each([1, 40, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES, 5_000_000])(
+  "an object of %i plain bytes comes back as it was, with memory to keep it and without",
+  async (sizeBytes) => {
+    const bytes = content(sizeBytes);
+    const stored = await encode(bytes);
+    expect((await readBack(stored)).equals(bytes)).toBe(true);
+    const poor = { name: NAME, budget: new MemoryBudget(0) };
+    expect((await readBack(stored, poor)).equals(bytes)).toBe(true);
+  },
+);
+
+test("chunks of any size make the same object", async () => {
+  const bytes = content(2 * BLOCK_BYTES + 77);
+  const whole = await encode(bytes, bytes.length);
+  expect((await encode(bytes, 1000)).equals(whole)).toBe(true);
+});
+
+test("zstd -d restores an object without walarc", async () => {
+  const bytes = content(3_000_000);
+  const restored = execFileSync("zstd", ["-dc"], {
+    input: await encode(bytes),
+    maxBuffer: 10_000_000,
+  });
+  expect(restored.equals(bytes)).toBe(true);
+});
+
+test("the metadata are found from the end of the object alone", async () => {
+  const bytes = content(100_000);
+  const stored = await encode(bytes);
+  const { metadata, frameBytes } = await readMetadata(opened(stored));
+  expect(metadata).toMatchObject({ name: NAME, sizeBytes: 100_000, timeline: 1 });
+  expect(frameBytes).toBeLessThan(stored.length);
+  expect(() => parseTrailer(stored.subarray(-20), { storedBytes: stored.length })).toThrow(/short/);
+});
+
+test("no flipped bit anywhere in an object is ever served", async () => {
+  const stored = await encode(content(20_000));
+  for (let at = 0; at < stored.length; at += 7) {
+    const flipped = Buffer.from(stored);
+    flipped[at] = flipped[at]! ^ (1 << (at % 8));
+    await expect(readBack(flipped), `byte ${at}`).rejects.toMatchObject({ code: "corrupt" });
+  }
+});
+
+test("no cut, lengthened or misplaced object is ever served", async () => {
+  const stored = await encode(content(20_000));
+  for (let length = 0; length < stored.length; length += 101) {
+    await expect(readBack(stored.subarray(0, length))).rejects.toMatchObject({ code: "corrupt" });
+  }
+  const longer = Buffer.concat([stored, Buffer.from("x")]);
+  await expect(readBack(longer)).rejects.toMatchObject({ code: "corrupt" });
+  const elsewhere = { name: "00000001000000000000000B", budget: budget() };
+  await expect(readBack(stored, elsewhere)).rejects.toMatchObject({ code: "corrupt" });
+});
+
+test("memory is given back, also by objects that fail", async () => {
+  const memory = new MemoryBudget(20_000);
+  const stored = await encode(content(20_000));
+  await readBack(stored, { name: NAME, budget: memory });
+  const flipped = Buffer.from(stored);
+  flipped[100] = flipped[100]! ^ 1;
+  await expect(readBack(flipped, { name: NAME, budget: memory })).rejects.toThrow();
+  expect(memory.take(20_000)).toBe(true);
+});
+
+test("a body that fails half way fails the encoding with its own error", async () => {
+  const failing = async function* () {
+    yield content(3 * BLOCK_BYTES);
+    throw new WalarcError("rejected", "no such luck");
+  };
+  const options = {
+    compressionLevel: 1,
+    sizeBytes: undefined,
+    describe: () => expect.unreachable("described a failed body"),
+  };
+  const encoding = Array.fromAsync(encodeObject(failing(), options));
+  await expect(encoding).rejects.toMatchObject({ code: "rejected" });
+});
