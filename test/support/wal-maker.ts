@@ -190,7 +190,9 @@ function crc32c(bytes: Uint8Array): number {
 }
 
 function seedBytes(wish: SegmentWish): Buffer {
-  return createHash("sha256").update(`seed ${wish.seed ?? wish.number}`).digest();
+  return createHash("sha256")
+    .update(`seed ${wish.seed ?? wish.number}`)
+    .digest();
 }
 
 function hex8(value: number): string {
