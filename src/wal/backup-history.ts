@@ -31,11 +31,10 @@ export interface BackupHistory {
   readonly startTimeline: number | undefined;
 }
 
-/** Greedy, because a label can look like the line that follows it. */
-const LABEL = /^LABEL: ([^]*)\nSTART TIMELINE: (\d+)$/m;
-const LABEL_ALONE = /^LABEL: (.*)$/m;
 const START = /^START WAL LOCATION: (\S+) \(file ([0-9A-F]{24})\)$/;
 const STOP = /^STOP WAL LOCATION: (\S+) \(file ([0-9A-F]{24})\)$/;
+const LABEL = "\nLABEL: ";
+const START_TIMELINE = "\nSTART TIMELINE: ";
 /** In `000000010000000000000007.00000028.backup`: the offset. */
 const OFFSET_AT = 25;
 
@@ -96,12 +95,15 @@ function isPlaceOf(name: PlacedName, lsn: bigint, segmentSizeBytes: number | und
   });
 }
 
-/** The label may have lines of its own; START TIMELINE is written right after it. */
+/** The label may have lines of its own, so what follows it is looked for from the end. */
 function parseLabel(text: string): Pick<BackupHistory, "label" | "startTimeline"> {
-  const [, label, timeline] = LABEL.exec(text) ?? LABEL_ALONE.exec(text) ?? [];
+  const from = text.indexOf(LABEL) + LABEL.length;
+  const to = text.lastIndexOf(START_TIMELINE);
+  if (from < LABEL.length || to < from) return { label: "", startTimeline: undefined };
+  const digits = /^\d+/.exec(text.slice(to + START_TIMELINE.length))?.[0];
   return {
-    label: label ?? "",
-    startTimeline: timeline === undefined ? undefined : Number(timeline),
+    label: text.slice(from, to),
+    startTimeline: digits === undefined ? undefined : Number(digits),
   };
 }
 

@@ -234,7 +234,7 @@ export class Catalog {
     const held = this.#segments.get(timeline)?.last;
     const left = this.#segmentAt(this.#readLineage().departures.get(timeline));
     if (left === undefined) return held;
-    return Math.max(held ?? 0, left - 1);
+    return Math.max(held ?? -1, left - 1);
   }
 
   #segmentAt(point: TimelineSwitch | undefined): number | undefined {

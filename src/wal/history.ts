@@ -60,11 +60,15 @@ function parseLine(line: string, lineNumber: number): TimelineSwitch {
   const timeline = Number(timelineText);
   const switchLsn = parseLsn(lsnText ?? "");
   if (!(timeline >= 1 && timeline <= TIMELINE_MAX) || switchLsn === undefined) {
-    throw rejected(`line ${lineNumber}: a timeline and its switch point expected`);
+    // A restore point's name with a newline in it does this. PostgreSQL cannot start from the file
+    // it has just written then; once archived, it could never be corrected.
+    throw rejected(`line ${lineNumber} does not name a timeline and its switch point`, {
+      hint: "PostgreSQL cannot read this file either: correct it in pg_wal",
+    });
   }
   return { timeline, switchLsn };
 }
 
-function rejected(message: string): WalarcError {
-  return new WalarcError("rejected", message);
+function rejected(message: string, options: { hint?: string } = {}): WalarcError {
+  return new WalarcError("rejected", message, options);
 }
