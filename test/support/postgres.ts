@@ -1,5 +1,5 @@
 import { readdirSync } from "node:fs";
-import { appendFile } from "node:fs/promises";
+import { appendFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { Client } from "pg";
 import { logTail, type Outcome, readLog, requireCommand, runCommand, Service } from "./child.ts";
@@ -113,7 +113,7 @@ export class PostgresCluster implements AsyncDisposable {
 
   /** Appends settings, which win over earlier ones. The server reads them when it starts. */
   async configure(settings: Settings): Promise<void> {
-    const own = { ...settings, unix_socket_directories: this.socketDirectory };
+    const own: Settings = { ...settings, unix_socket_directories: this.socketDirectory };
     const lines = Object.entries(own).map(
       ([key, value]) => `${key} = '${String(value).replaceAll("'", "''")}'\n`,
     );
@@ -198,7 +198,7 @@ export class PostgresCluster implements AsyncDisposable {
     return String(Object.values(row ?? {})[0]);
   }
 
-  /** Closes the current segment; returns the position where the next one begins to be written. */
+  /** Closes the current segment; returns where in the WAL it ended. */
   async switchWal(): Promise<string> {
     return this.value("select pg_switch_wal()::text");
   }
@@ -246,7 +246,10 @@ export class PostgresCluster implements AsyncDisposable {
   /** Closes the current segment and resolves when all WAL so far is archived; returns its end. */
   async archiveEverything(): Promise<string> {
     const end = await this.switchWal();
-    await this.archiverCaughtUp();
+    const name = await this.value("select pg_walfile_name($1::pg_lsn - 1)", [end]);
+    // Under load there is always something waiting, but not this one and what came before.
+    const isArchived = (): boolean => this.waitingForArchiver().every((other) => other > name);
+    await this.eventually(`${name} is archived`, isArchived, 60_000);
     return end;
   }
 
@@ -290,10 +293,12 @@ export class PostgresCluster implements AsyncDisposable {
     return eventually(`${this.name}: ${what}`, probe, { deadlineMs, evidence });
   }
 
+  /** Ends the server and removes its data; the log stays as long as the workspace. */
   async [Symbol.asyncDispose](): Promise<void> {
     // An immediate stop takes a running archive_command along.
     this.#service?.signal("SIGQUIT");
     await this.#service?.killAll({ afterMs: 5000 });
+    await rm(this.dataDirectory, { recursive: true, force: true });
   }
 
   #program(name: string): string {

@@ -1,0 +1,21 @@
+import { createHash } from "node:crypto";
+import { expect } from "vitest";
+import type { WalarcDaemon } from "./daemon.ts";
+
+/**
+ * Holds the archive to every one of `files`: what it gives for the name is what PostgreSQL archived,
+ * and so is the digest that it tells.
+ */
+export async function expectArchived(
+  files: ReadonlyMap<string, Buffer>,
+  daemon: WalarcDaemon,
+): Promise<void> {
+  expect(files.size).toBeGreaterThan(0);
+  for (const [name, archived] of files) {
+    const { status, headers, body } = await daemon.get(`/v1/clusters/main/wal/${name}`);
+    const digest = createHash("sha256").update(archived).digest("hex");
+    expect({ name, status }).toEqual({ name, status: 200 });
+    expect({ name, digest: headers["walarc-sha256"] }).toEqual({ name, digest });
+    expect(body.equals(archived), `${name} comes back as it went in`).toBe(true);
+  }
+}

@@ -1,0 +1,77 @@
+import { rm } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { readLog } from "./child.ts";
+import { eventually } from "./eventually.ts";
+import type { Workspace } from "./workspace.ts";
+
+/** What a restore_command built by hand does with an exit status of `walarc fetch`. */
+type Manner =
+  /** Hands it on: what `restore_command = 'walarc fetch %f %p'` does. */
+  | "faithful"
+  /** Says 1 for every failure, as many scripts in the wild do. */
+  | "naive";
+
+const LAST_LINE: Readonly<Record<Manner, string>> = {
+  faithful: "exit $status",
+  naive: '[ "$status" = 0 ] || exit 1',
+};
+
+/**
+ * A restore_command around `walarc fetch` that can hold PostgreSQL just before it asks for one file,
+ * so that the weather changes in the middle of a recovery and not at some time near it; and that
+ * notes what PostgreSQL asked for and what it was told.
+ */
+export class RestoreGate {
+  readonly restoreCommand: string;
+  readonly #workspace: Workspace;
+  readonly #directory: string;
+
+  private constructor(workspace: Workspace, directory: string, script: string) {
+    this.#workspace = workspace;
+    this.#directory = directory;
+    this.restoreCommand = `${script} %f %p`;
+  }
+
+  static async build(
+    workspace: Workspace,
+    name: string,
+    manner: Manner = "faithful",
+  ): Promise<RestoreGate> {
+    const directory = await workspace.makeDirectory(name);
+    const script = `#!/bin/sh
+if [ -e "${directory}/hold.$1" ]; then
+  : >"${directory}/held.$1"
+  while [ -e "${directory}/hold.$1" ]; do sleep 0.02; done
+fi
+walarc fetch "$1" "$2"
+status=$?
+echo "$1 $status" >>"${directory}/asked"
+${LAST_LINE[manner]}
+`;
+    const path = await workspace.writeFile(join(directory, "restore"), script, 0o755);
+    return new RestoreGate(workspace, directory, path);
+  }
+
+  /** From now on a request for `name` waits. */
+  async hold(name: string): Promise<void> {
+    await this.#workspace.writeFile(join(this.#directory, `hold.${name}`), "");
+  }
+
+  /** Resolves when PostgreSQL waits for `name`. */
+  async held(name: string): Promise<void> {
+    const file = join(this.#directory, `held.${name}`);
+    await eventually(`PostgreSQL asks for ${name}`, () => existsSync(file));
+  }
+
+  async release(name: string): Promise<void> {
+    await rm(join(this.#directory, `hold.${name}`));
+  }
+
+  /** The exit statuses of `walarc fetch` for `name` so far. */
+  statuses(name: string): number[] {
+    const lines = readLog(join(this.#directory, "asked")).split("\n");
+    const answers = lines.map((line) => line.split(" "));
+    return answers.filter(([asked]) => asked === name).map(([, status]) => Number(status));
+  }
+}
