@@ -106,7 +106,7 @@ export class ClusterArchive {
     const signal = AbortSignal.timeout(LOAD_DEADLINE_MS);
     const found = await loadCluster(this, { signal });
     this.#binding = joinBindings(found.binding, this.#binding, this.name);
-    this.#stored = found.binding;
+    this.#stored = found.storedBinding;
     this.#catalog = found.catalog;
     this.latestArrival = found.latestArrival;
     for (const name of found.damaged) this.damaged.add(name);

@@ -13,8 +13,9 @@ import { walKey, walNameAt, walPrefix } from "./keys.ts";
 import { storedMetadata } from "./stored.ts";
 
 export interface LoadedCluster {
-  /** As the store has it. */
   readonly binding: Binding;
+  /** Of that, what stands in the store's binding object; nothing, when it is damaged. */
+  readonly storedBinding: Binding;
   readonly catalog: Catalog;
   readonly latestArrival: string | undefined;
   /** History files whose object is damaged: their timelines are not understood. */
@@ -26,7 +27,7 @@ export async function loadCluster(
   cluster: ClusterArchive,
   options: Signalled,
 ): Promise<LoadedCluster> {
-  const binding = await loadBinding(cluster, options);
+  const { binding, storedBinding } = await loadBinding(cluster, options);
   const catalog = new Catalog();
   if (binding.segmentSizeBytes !== undefined) catalog.bindSegmentSize(binding.segmentSizeBytes);
 
@@ -43,6 +44,7 @@ export async function loadCluster(
   const damaged = await loadHistories(cluster, { ...options, catalog, histories });
   return {
     binding,
+    storedBinding,
     catalog,
     damaged,
     latestArrival: await arrivalOfLatest(cluster, catalog, options),
@@ -99,11 +101,16 @@ async function arrivalOfLatest(
 }
 
 /** A damaged binding is read again from the archived segments, each of which carries it. */
-async function loadBinding(cluster: ClusterArchive, options: Signalled): Promise<Binding> {
-  let binding: Binding = UNBOUND;
+async function loadBinding(
+  cluster: ClusterArchive,
+  options: Signalled,
+): Promise<Pick<LoadedCluster, "binding" | "storedBinding">> {
+  let storedBinding: Binding = UNBOUND;
   try {
-    binding = await readBinding(cluster.store, cluster.name, options);
-    if (binding.segmentSizeBytes !== undefined) return binding;
+    storedBinding = await readBinding(cluster.store, cluster.name, options);
+    if (storedBinding.segmentSizeBytes !== undefined) {
+      return { binding: storedBinding, storedBinding };
+    }
   } catch (error) {
     if (!isFailure(error, "corrupt")) throw error;
     cluster.log.warn({ cluster: cluster.name, err: error }, "binding read from the segments");
@@ -112,9 +119,9 @@ async function loadBinding(cluster: ClusterArchive, options: Signalled): Promise
     const name = walNameAt(cluster.name, key);
     if (name?.kind !== "segment") continue;
     const found = await bindingOf(cluster, name, options);
-    if (found !== undefined) return found;
+    if (found !== undefined) return { binding: found, storedBinding };
   }
-  return binding;
+  return { binding: storedBinding, storedBinding };
 }
 
 async function bindingOf(
