@@ -8,42 +8,44 @@ export type ServerAddress =
 /** What `sun_path` holds on Linux, without its closing zero byte (unix(7)). */
 const SOCKET_PATH_BYTES_MAX = 107;
 
-const HINT = "write unix:/path, http://HOST:PORT or https://HOST:PORT";
-
 /**
- * The address in `unix:/path`, `http://host:port` or `https://host:port`; a URL without a port has
- * its scheme's usual one. `source` names where the text came from, for the message.
+ * The address in `unix:/path`, `http://host:port` or `https://host:port`, or else what is wrong with
+ * the text. A URL without a port has its scheme's usual one.
  */
-export function requireServerAddress(text: string, source: string): ServerAddress {
-  const refuse = (why: string, hint: string = HINT) =>
-    new WalarcError("usage", `${source} "${text}" ${why}`, { hint });
-
-  if (text.startsWith("unix:")) {
-    // unix:///run/x is the same place, spelled as a URL with an empty host.
-    const path = text.slice(text.startsWith("unix:///") ? "unix://".length : "unix:".length);
-    if (!path.startsWith("/") || path.startsWith("//")) {
-      throw refuse("is not an absolute socket path");
-    }
-    if (path.includes("\0")) throw refuse("is not a path");
-    if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
-      throw refuse(`is longer than a socket path may be (${SOCKET_PATH_BYTES_MAX} bytes)`);
-    }
-    return { kind: "unix", path };
-  }
+export function parseServerAddress(text: string): ServerAddress | string {
+  if (text.startsWith("unix:")) return parseSocket(text);
 
   const url = /^https?:\/\/[^\s]+$/i.test(text) ? URL.parse(text) : null;
-  if (url === null) throw refuse("is not a server URL");
-  if (url.username !== "" || url.password !== "") {
-    // Not quoted: it holds a secret.
-    throw new WalarcError("usage", `${source} holds a user name or password`, {
-      hint: "put the token into a file and name it with --token-file",
-    });
-  }
+  if (url === null) return "is not a server URL";
+  if (url.username !== "" || url.password !== "") return "holds a user name or password";
   if (url.pathname !== "/" || url.search !== "" || url.hash !== "") {
-    throw refuse("has more than a host and a port", `use ${url.protocol}//${url.host}`);
+    return "has more than a host and a port";
   }
   const tls = url.protocol === "https:";
   const port = url.port === "" ? (tls ? 443 : 80) : Number(url.port);
-  if (port === 0) throw refuse("has port 0");
+  if (port === 0) return "has port 0";
   return { kind: "tcp", host: url.hostname.replace(/^\[(.*)\]$/, "$1"), port, tls };
+}
+
+/** The address, or `usage`; `source` names where the text came from. */
+export function requireServerAddress(text: string, source: string): ServerAddress {
+  const address = parseServerAddress(text);
+  if (typeof address !== "string") return address;
+  // What may hold a password is not quoted.
+  const quoted = text.includes("@") ? "" : ` "${text}"`;
+  throw new WalarcError("usage", `${source}${quoted} ${address}`, {
+    hint: text.includes("@")
+      ? "put the token into a file and name it with --token-file"
+      : "write unix:/path, http://HOST:PORT or https://HOST:PORT",
+  });
+}
+
+function parseSocket(text: string): ServerAddress | string {
+  // unix:///run/x is the same place, spelled as a URL with an empty host.
+  const path = text.slice(text.startsWith("unix:///") ? "unix://".length : "unix:".length);
+  if (!/^\/(?!\/)[^\p{Cc}]+$/u.test(path)) return "is not an absolute socket path";
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
+    return `is longer than a socket path may be (${SOCKET_PATH_BYTES_MAX} bytes)`;
+  }
+  return { kind: "unix", path };
 }

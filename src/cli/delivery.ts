@@ -1,0 +1,163 @@
+import { createHash, randomBytes } from "node:crypto";
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { WalarcError } from "../errors.ts";
+
+/** Names no WAL file can have, so that PostgreSQL never takes an unfinished one for a segment. */
+const TEMPORARY_NAME = /^\.walarc-fetch\.([1-9][0-9]{0,9})\.[0-9a-f]{12}$/;
+
+/** No fetch runs for so long: whatever is older has no owner, even where its number lives on. */
+const ABANDONED_AFTER_MS = 3_600_000;
+
+/** What PostgreSQL or a person ends a command with. */
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
+
+/**
+ * A file on its way to `destination`: written beside it under a name of its own, and renamed when
+ * it is proven whole. Without `publish` nothing remains, also when a signal ends the process. It is
+ * not synced: PostgreSQL syncs what it restores (durable_rename in xlogarchive.c; pg_rewind syncs
+ * the whole data directory), and a file that a power cut takes is fetched again.
+ */
+export class Delivery implements Disposable {
+  readonly #destination: string;
+  readonly #temporary: string;
+  readonly #sha256 = createHash("sha256");
+  #descriptor: number | undefined;
+  #isThere = false;
+
+  /** Creates the temporary file. Throws `local`. */
+  constructor(destination: string) {
+    this.#destination = destination;
+    const name = `.walarc-fetch.${process.pid}.${randomBytes(6).toString("hex")}`;
+    this.#temporary = join(dirname(destination), name);
+    for (const signal of SIGNALS) process.once(signal, this.#die);
+    this.#local(() => {
+      requireReplaceable(destination);
+      const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+      this.#descriptor = openSync(this.#temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
+      this.#isThere = true;
+    });
+  }
+
+  write(bytes: Buffer): void {
+    this.#sha256.update(bytes);
+    let written = 0;
+    while (written < bytes.length) {
+      written += this.#local(() => writeSync(this.#open(), bytes, written));
+    }
+  }
+
+  /** Puts the file in place if its bytes have this digest (hex). Throws `corrupt`, `local`. */
+  publish(sha256: string): void {
+    const received = this.#sha256.digest("hex");
+    if (received !== sha256) {
+      const hint = "nothing was delivered; fetch again, and if it stays so look at the stored copy";
+      const why = `the bytes received have sha256 ${received}, the archive says ${sha256}`;
+      throw new WalarcError("corrupt", why, { hint });
+    }
+    this.#local(() => {
+      this.#close();
+      renameSync(this.#temporary, this.#destination);
+      this.#isThere = false;
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#withdraw();
+    for (const signal of SIGNALS) process.removeListener(signal, this.#die);
+  }
+
+  /** Leaves nothing behind and dies as if there had been no handler, which PostgreSQL looks at. */
+  readonly #die = (signal: NodeJS.Signals): void => {
+    this[Symbol.dispose]();
+    process.kill(process.pid, signal);
+  };
+
+  #open(): number {
+    if (this.#descriptor === undefined) throw new Error("the delivery is over");
+    return this.#descriptor;
+  }
+
+  #close(): void {
+    const descriptor = this.#descriptor;
+    this.#descriptor = undefined;
+    if (descriptor !== undefined) closeSync(descriptor);
+  }
+
+  #withdraw(): void {
+    try {
+      this.#close();
+      if (this.#isThere) unlinkSync(this.#temporary);
+    } catch {
+      // The failure that brought us here is the one to tell of; the next fetch sweeps.
+    }
+    this.#isThere = false;
+  }
+
+  #local<T>(step: () => T): T {
+    try {
+      return step();
+    } catch (error) {
+      this[Symbol.dispose]();
+      if (error instanceof WalarcError) throw error;
+      const why = error instanceof Error ? error.message : String(error);
+      const what = `cannot write ${JSON.stringify(this.#destination)}`;
+      throw new WalarcError("local", `${what}: ${why}`, { cause: error });
+    }
+  }
+}
+
+/** Removes what killed fetches left in the directory; whatever cannot be removed stays. */
+export function sweepAbandoned(directory: string): void {
+  for (const name of namesIn(directory)) {
+    const [, pid] = TEMPORARY_NAME.exec(name) ?? [];
+    if (pid === undefined) continue;
+    const path = join(directory, name);
+    try {
+      if (isAbandoned(path, Number(pid))) unlinkSync(path);
+    } catch {
+      // Somebody else swept it, or it is not ours to remove.
+    }
+  }
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return []; // The delivery itself will say what is wrong with the directory.
+  }
+}
+
+function isAbandoned(path: string, pid: number): boolean {
+  // Our own number is a former owner's: in containers they come round quickly.
+  if (pid === process.pid || !isRunning(pid)) return true;
+  return Date.now() - lstatSync(path).mtimeMs > ABANDONED_AFTER_MS;
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+  }
+}
+
+/** A rename would silently replace a device or a link by a file. */
+function requireReplaceable(destination: string): void {
+  const stats = lstatSync(destination, { throwIfNoEntry: false });
+  if (stats === undefined || stats.isFile()) return;
+  const what = stats.isDirectory() ? "is a directory" : "is no regular file";
+  const hint = stats.isDirectory() ? { hint: `name the file: ${join(destination, "NAME")}` } : {};
+  throw new WalarcError("local", `${JSON.stringify(basename(destination))} ${what}`, hint);
+}

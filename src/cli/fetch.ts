@@ -1,0 +1,154 @@
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { isFailure, WalarcError } from "../errors.ts";
+import { checkFirstPage, FIRST_PAGE_BYTES, readFirstPage } from "../wal/first-page.ts";
+import { requireWalName, type WalName } from "../wal/name.ts";
+import { Delivery, sweepAbandoned } from "./delivery.ts";
+import { type AnswerHead } from "../client/answer.ts";
+import { describeServer, type Endpoint, exchange } from "../client/exchange.ts";
+import { identityHeader } from "./identity.ts";
+import { failureIn } from "../client/problem.ts";
+import { isRecoveryTarget } from "./setting.ts";
+
+export interface FetchOptions {
+  readonly endpoint: Endpoint;
+  readonly cluster: string;
+  /** Tries again while the archive cannot be asked, until `signal` ends it. */
+  readonly retry: "never" | "until-deadline";
+  readonly signal: AbortSignal;
+}
+
+const RETRY_MS_MIN = 100;
+const RETRY_MS_MAX = 2_000;
+/** When there is time for another try, a connection on which nothing moves is given up. */
+const STANDSTILL_MS = 60_000;
+
+/**
+ * `walarc fetch NAME DESTINATION`, the restore_command. Resolves when the verified file stands at
+ * `destination`; rejects with a `WalarcError` and nothing there. `absent` is the archive's own word
+ * that it has no such file; no other failure turns into it.
+ */
+export async function fetchFile(
+  nameText: string,
+  destination: string,
+  options: FetchOptions,
+): Promise<void> {
+  const name = requireWalName(nameText);
+  let failure: WalarcError | undefined;
+  for (let waitMs = RETRY_MS_MIN; ; waitMs = Math.min(waitMs * 2, RETRY_MS_MAX)) {
+    try {
+      return await fetchOnce(name, destination, options);
+    } catch (error) {
+      if (options.signal.aborted) throw giveUp(failure, error, options.signal);
+      if (isFailure(error, "gap") && isInPgWal(name, destination))
+        throw absentByOwnCopy(name, error);
+      if (!isWorthRetry(error) || options.retry === "never") throw error;
+      failure = error;
+    }
+    try {
+      await delay(waitMs * (0.5 + Math.random()), undefined, { signal: options.signal });
+    } catch {
+      throw giveUp(failure, options.signal.reason, options.signal);
+    }
+  }
+}
+
+async function fetchOnce(name: WalName, destination: string, options: FetchOptions): Promise<void> {
+  const where = describeServer(options.endpoint.address);
+  const transfer = new Transfer(destination, where);
+  try {
+    const answer = await exchange(options.endpoint, {
+      method: "GET",
+      path: `/v1/clusters/${options.cluster}/wal/${name.text}`,
+      headers: identityHeader(),
+      onSent: () => sweepAbandoned(dirname(destination)),
+      receive: (head) => transfer.receive(head),
+      signal: options.signal,
+      idleTimeoutMs: options.retry === "never" ? undefined : STANDSTILL_MS,
+    });
+    if (answer.status !== 200) throw failureIn(answer, where);
+    transfer.complete();
+  } finally {
+    transfer[Symbol.dispose]();
+  }
+}
+
+/** One answer that may turn out to be the file. */
+class Transfer implements Disposable {
+  readonly #destination: string;
+  readonly #where: string;
+  #sha256 = "";
+  #delivery: Delivery | undefined;
+
+  constructor(destination: string, where: string) {
+    this.#destination = destination;
+    this.#where = where;
+  }
+
+  receive(head: AnswerHead): ((bytes: Buffer) => void) | undefined {
+    if (head.status !== 200) return undefined;
+    this.#sha256 = requireDigest(head, this.#where);
+    const delivery = new Delivery(this.#destination);
+    this.#delivery = delivery;
+    return (bytes) => delivery.write(bytes);
+  }
+
+  complete(): void {
+    this.#delivery?.publish(this.#sha256);
+  }
+
+  [Symbol.dispose](): void {
+    this.#delivery?.[Symbol.dispose]();
+  }
+}
+
+function requireDigest(head: AnswerHead, where: string): string {
+  const sha256 = head.headers.get("walarc-sha256")?.toLowerCase();
+  if (sha256 !== undefined && /^[0-9a-f]{64}$/.test(sha256)) return sha256;
+  const hint = "is this walarc's address, or does a proxy answer in its place?";
+  const why = "status 200 without the digest of the file";
+  throw new WalarcError("unreachable", `${where}: ${why}`, { hint });
+}
+
+function isWorthRetry(error: unknown): error is WalarcError {
+  return isFailure(error, "unreachable") || isFailure(error, "store-failed");
+}
+
+/** What to say at the deadline: the last thing that went wrong tells more than the clock. */
+function giveUp(failure: WalarcError | undefined, error: unknown, signal: AbortSignal): unknown {
+  if (failure === undefined || error !== signal.reason) return error;
+  const { hint } = failure;
+  const message = `${failure.message}, tried again until the deadline`;
+  return new WalarcError(failure.code, message, {
+    ...(hint === undefined ? {} : { hint }),
+    cause: error,
+  });
+}
+
+/**
+ * Whether PostgreSQL has the segment in its own `pg_wal`, where it looks next. The name alone says
+ * nothing: a recycled segment stands under its future name with its old content, and a recovery
+ * that reads it ends there.
+ */
+function isInPgWal(name: WalName, destination: string): boolean {
+  if (name.kind !== "segment" || !isRecoveryTarget(destination)) return false;
+  try {
+    const descriptor = openSync(join(dirname(destination), name.text), "r");
+    try {
+      const bytes = Buffer.alloc(FIRST_PAGE_BYTES);
+      const count = readSync(descriptor, bytes, 0, bytes.length, 0);
+      const sizeBytes = fstatSync(descriptor).size;
+      checkFirstPage(name, readFirstPage(bytes.subarray(0, count)), { binding: {}, sizeBytes });
+      return true;
+    } finally {
+      closeSync(descriptor);
+    }
+  } catch {
+    return false; // Not there, or not that segment: the gap stands.
+  }
+}
+
+function absentByOwnCopy(name: WalName, cause: WalarcError): WalarcError {
+  return new WalarcError("absent", `${name.text} is in pg_wal and not in the archive`, { cause });
+}

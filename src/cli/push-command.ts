@@ -1,0 +1,29 @@
+import { basename } from "node:path";
+import { WalarcError } from "../errors.ts";
+import { deadlineSignal } from "./deadline.ts";
+import { endpointOf } from "./endpoint.ts";
+import { parseCommandLine, resolveClientOptions } from "./options.ts";
+import { pushFile } from "./push.ts";
+import { reportFailure } from "./report.ts";
+
+const TIMEOUT_MS = 60_000;
+
+/** `walarc push PATH`; resolves to the exit status, which is never above 125. */
+export async function pushCommand(args: readonly string[]): Promise<number> {
+  let what = "push";
+  try {
+    const line = parseCommandLine(args, { command: "push", positionals: ["PATH"] });
+    if (line.switches.has("help")) throw new WalarcError("usage", "--help stands alone");
+    const [path = ""] = line.positionals;
+    what = `push ${basename(path)}`;
+    const options = await resolveClientOptions(line);
+    await pushFile(path, {
+      endpoint: endpointOf(options),
+      cluster: options.cluster,
+      signal: deadlineSignal(options.timeoutMs ?? TIMEOUT_MS, options.server),
+    });
+    return 0;
+  } catch (error) {
+    return reportFailure(what, error);
+  }
+}

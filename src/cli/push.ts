@@ -1,0 +1,96 @@
+import { createHash, type Hash } from "node:crypto";
+import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
+import { basename } from "node:path";
+import { WalarcError } from "../errors.ts";
+import { requireWalName } from "../wal/name.ts";
+import { describeServer, type Endpoint, exchange, type RequestBody } from "../client/exchange.ts";
+import { identityHeader } from "./identity.ts";
+import { failureIn } from "../client/problem.ts";
+
+/**
+ * `walarc push PATH`, the archive_command. Resolves only when the archive has said that the file is
+ * safe and has named the digest of exactly the bytes sent; rejects with a `WalarcError`. Never
+ * retries: PostgreSQL does.
+ */
+export async function pushFile(
+  path: string,
+  options: { readonly endpoint: Endpoint; readonly cluster: string; readonly signal: AbortSignal },
+): Promise<void> {
+  const name = requireWalName(basename(path));
+  const file = openRegularFile(path);
+  try {
+    const sha256 = createHash("sha256");
+    const answer = await exchange(options.endpoint, {
+      method: "PUT",
+      path: `/v1/clusters/${options.cluster}/wal/${name.text}`,
+      headers: identityHeader(),
+      body: readingBody(file, path, sha256),
+      signal: options.signal,
+    });
+    const where = describeServer(options.endpoint.address);
+    if (answer.status !== 200 && answer.status !== 201) throw failureIn(answer, where);
+    const stored = answer.headers.get("walarc-sha256");
+    if (stored === undefined || !answer.isRequestSent) {
+      const hint = "is this walarc's address, or does a proxy answer in its place?";
+      const why = `status ${answer.status} without proof that the file is stored`;
+      throw new WalarcError("unreachable", `${where}: ${why}`, { hint });
+    }
+    const sent = sha256.digest("hex");
+    if (stored.toLowerCase() !== sent) {
+      const hint = "the bytes changed on their way: compare the archived file with the one here";
+      const why = `the archive holds sha256 ${stored.slice(0, 64)}, sent was ${sent}`;
+      throw new WalarcError("conflict", why, { hint });
+    }
+  } finally {
+    closeSync(file.descriptor);
+  }
+}
+
+interface OpenFile {
+  readonly descriptor: number;
+  readonly stats: Stats;
+}
+
+function openRegularFile(path: string): OpenFile {
+  // Not to hang on a named pipe; for files the flag means nothing.
+  const descriptor = local(path, () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
+  const stats = local(path, () => fstatSync(descriptor));
+  if (stats.isFile()) return { descriptor, stats };
+  closeSync(descriptor);
+  throw new WalarcError("local", `${JSON.stringify(path)} is no regular file`);
+}
+
+/**
+ * Reads the file for the network and hashes what is read. The last bytes go out only if the file is
+ * still what it was: PostgreSQL recycles a segment by renaming it and writing the next one into it,
+ * and a command left over from before a crash may be reading just that (pgarch.c, xlog.c).
+ */
+function readingBody(file: OpenFile, path: string, sha256: Hash): RequestBody {
+  const { descriptor, stats } = file;
+  let bytesRead = 0;
+  const read = (buffer: Buffer) => {
+    const count = local(path, () => readSync(descriptor, buffer, 0, buffer.length, null));
+    sha256.update(buffer.subarray(0, count));
+    bytesRead += count;
+    if (count === 0 || bytesRead === stats.size) requireUnchanged(file, path, bytesRead);
+    return count;
+  };
+  return { sizeBytes: stats.size, read };
+}
+
+function requireUnchanged({ descriptor, stats }: OpenFile, path: string, bytesRead: number): void {
+  const now = local(path, () => fstatSync(descriptor));
+  if (now.size === bytesRead && now.size === stats.size && now.mtimeMs === stats.mtimeMs) return;
+  const hint = "is something else writing to it?";
+  throw new WalarcError("local", `${JSON.stringify(path)} changed while it was read`, { hint });
+}
+
+/** Turns a failure of the local file system into ours. */
+function local<T>(path: string, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    throw new WalarcError("local", `cannot read ${JSON.stringify(path)}: ${why}`, { cause: error });
+  }
+}
