@@ -71,6 +71,18 @@ export class Catalog {
     return [...this.#others];
   }
 
+  /** Names of the archived segments after `after`, ascending as strings. */
+  *segmentNames(after: string): Generator<string, void, void> {
+    for (const timeline of [...this.#segments.keys()].sort((a, b) => a - b)) {
+      for (const range of this.#segments.get(timeline)?.ranges() ?? []) {
+        if (this.#nameOf(timeline, range.last) <= after) continue;
+        for (let n = this.#firstAfter(after, timeline, range); n <= range.last; n += 1) {
+          yield this.#nameOf(timeline, n);
+        }
+      }
+    }
+  }
+
   /** Of all segments missing in `timelines()`: how many. */
   get gapSegments(): number {
     let count = 0;
@@ -188,6 +200,17 @@ export class Catalog {
       if (isHeld || status.gaps.length > 0) timelines.push(status);
     }
     return timelines;
+  }
+
+  /** The lowest number of a range whose name is greater than `after`, where its last one's is. */
+  #firstAfter(after: string, timeline: number, range: SegmentRange): number {
+    let { first: low, last: high } = range;
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2);
+      if (this.#nameOf(timeline, middle) <= after) low = middle + 1;
+      else high = middle;
+    }
+    return low;
   }
 
   #rangesOf(timeline: number): ArchivedRange[] {

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isFailure } from "../../src/errors.ts";
 import { historyName, parseWalName, requireWalName } from "../../src/wal/name.ts";
@@ -39,10 +39,6 @@ describe("the four kinds of names", () => {
   });
 
   test("positions compare as text, because they have equal lengths", () => {
-    const position = (text: string) => {
-      const name = requireWalName(text);
-      return name.kind === "history" ? "" : name.position;
-    };
     const earlier = position("FFFFFFFF00000009000000FF");
     expect(earlier < position("000000010000000A00000000")).toBe(true);
   });
@@ -139,6 +135,11 @@ test("one changed character makes a name another one or none", () => {
     ),
   );
 });
+
+function position(text: string): string {
+  const name = requireWalName(text);
+  return name.kind === "history" ? "" : name.position;
+}
 
 function thrownBy(work: () => unknown): unknown {
   try {

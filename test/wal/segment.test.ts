@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { requireWalName } from "../../src/wal/name.ts";
 import {
@@ -75,20 +75,9 @@ describe("names and numbers", () => {
         fc.nat({ max: 2 ** 34 - 2 }),
         size,
         fc.integer({ min: 1, max: 0xffff_ffff }),
-        check,
+        areNeighboursNamed,
       ),
     );
-
-    function check(number: number, size: number, timeline: number): boolean {
-      const [one, next] = [number, number + 1].map((n) => placed(segmentName(timeline, n, size)));
-      if (one === undefined || next === undefined) return false;
-      return (
-        one.timeline === timeline &&
-        segmentNumber(one, size) === number &&
-        segmentNumber(next, size) === number + 1 &&
-        one.position < next.position
-      );
-    }
   });
 });
 
@@ -141,17 +130,28 @@ describe("LSNs", () => {
       fc.property(
         fc.integer({ min: 1, max: 2 ** 34 - 1 }),
         fc.constantFrom(...SEGMENT_SIZES),
-        check,
+        startsAfterPredecessor,
       ),
     );
-
-    function check(number: number, size: number): boolean {
-      const start = startLsn(number, size);
-      const isStart = segmentNumberOf(start, size) === number;
-      return isStart && segmentNumberOf(start - 1n, size) === number - 1;
-    }
   });
 });
+
+function areNeighboursNamed(number: number, size: number, timeline: number): boolean {
+  const [one, next] = [number, number + 1].map((n) => placed(segmentName(timeline, n, size)));
+  if (one === undefined || next === undefined) return false;
+  return (
+    one.timeline === timeline &&
+    segmentNumber(one, size) === number &&
+    segmentNumber(next, size) === number + 1 &&
+    one.position < next.position
+  );
+}
+
+function startsAfterPredecessor(number: number, size: number): boolean {
+  const start = startLsn(number, size);
+  const isStart = segmentNumberOf(start, size) === number;
+  return isStart && segmentNumberOf(start - 1n, size) === number - 1;
+}
 
 function placed(text: string) {
   const name = requireWalName(text);
