@@ -6,7 +6,7 @@ import { eventually } from "./eventually.ts";
 import type { Workspace } from "./workspace.ts";
 
 /** What a restore_command built by hand does with an exit status of `walarc fetch`. */
-type Manner =
+export type Manner =
   /** Hands it on: what `restore_command = 'walarc fetch %f %p'` does. */
   | "faithful"
   /** Says 1 for every failure, as many scripts in the wild do. */
@@ -53,24 +53,30 @@ ${LAST_LINE[manner]}
     return new RestoreGate(workspace, directory, path);
   }
 
+  get #asked(): string {
+    return join(this.#directory, "asked");
+  }
+
   /** From now on a request for `name` waits. */
   async hold(name: string): Promise<void> {
     await this.#workspace.writeFile(join(this.#directory, `hold.${name}`), "");
   }
 
-  /** Resolves when PostgreSQL waits for `name`. */
-  async held(name: string): Promise<void> {
-    const file = join(this.#directory, `held.${name}`);
-    await eventually(`PostgreSQL asks for ${name}`, () => existsSync(file));
-  }
-
-  async release(name: string): Promise<void> {
+  /**
+   * Lets something happen while PostgreSQL waits for `name`, and then lets it pass. What it was told
+   * before is forgotten.
+   */
+  async during(name: string, happening: () => Promise<void> | void): Promise<void> {
+    const held = join(this.#directory, `held.${name}`);
+    await eventually(`PostgreSQL asks for ${name}`, () => existsSync(held));
+    await rm(this.#asked, { force: true });
+    await happening();
     await rm(join(this.#directory, `hold.${name}`));
   }
 
-  /** The exit statuses of `walarc fetch` for `name` so far. */
+  /** The exit statuses of `walarc fetch` for `name` since something happened. */
   statuses(name: string): number[] {
-    const lines = readLog(join(this.#directory, "asked")).split("\n");
+    const lines = readLog(this.#asked).split("\n");
     const answers = lines.map((line) => line.split(" "));
     return answers.filter(([asked]) => asked === name).map(([, status]) => Number(status));
   }

@@ -98,6 +98,12 @@ export class Scene implements AsyncDisposable {
     return JSON.parse(await requireCommand(this.installation.walarc, args, surroundings)) as T;
   }
 
+  /** Pushes a file that `server` gave to be archived, as a person would. */
+  async pushAgain(name: string, server: PostgresCluster, url: string): Promise<void> {
+    const path = this.workspace.path(`${server.name}.archived`, name);
+    await requireCommand(this.installation.walarc, ["push", path], this.#surroundings(url));
+  }
+
   /** Fetches a WAL file as a person would; its bytes. */
   async fetch(name: string, server: string): Promise<Buffer> {
     const target = this.workspace.path(`fetched-${name}`);

@@ -64,11 +64,10 @@ export const WEATHERS: readonly Weather[] = [
   proxied("answers drip one byte a second", ["unreachable"], { kind: "drip" }),
   proxied("answers come without their digest", ["unreachable", "corrupt"], {
     kind: "change",
-    answer: ({ status, headers: { "walarc-sha256": _, ...headers }, body }) => ({
-      status,
-      headers,
-      body,
-    }),
+    answer: ({ status, headers, body }) => {
+      const others = Object.entries(headers).filter(([name]) => name !== "walarc-sha256");
+      return { status, headers: Object.fromEntries(others), body };
+    },
   }),
   proxied("answers are of another content", ["unreachable", "corrupt"], {
     kind: "change",
@@ -81,7 +80,7 @@ export const WEATHERS: readonly Weather[] = [
   ...damaged("is its neighbour", (file, { daemon, neighbour }) =>
     copyFile(daemon.objectFile(neighbour), file),
   ),
-  ...missing(),
+  ...struck("the stored segment is missing", ["gap", "corrupt"], (file) => rm(file)),
 ];
 
 function answering(
@@ -112,41 +111,36 @@ function problem(status: number, code: string) {
   return { status, headers, body: JSON.stringify({ status, code, detail: "by the proxy" }) };
 }
 
-/** The victim's object is damaged under the running daemon; and before it starts. */
-function damaged(
-  how: string,
-  damage: (file: string, stage: Stage) => Promise<void>,
-): readonly Weather[] {
-  const strike = (stage: Stage): Promise<void> =>
-    damage(stage.daemon.objectFile(stage.victim), stage);
+/** The victim's object is damaged, and pushed again to heal it. */
+function damaged(how: string, strike: Strike): readonly Weather[] {
   return struck(`the stored segment ${how}`, ["corrupt"], strike);
 }
 
-function missing(): readonly Weather[] {
-  const strike = ({ daemon, victim }: Stage): Promise<void> => rm(daemon.objectFile(victim));
-  return struck("the stored segment is missing", ["gap", "corrupt"], strike);
-}
+/** Does something to the file of the victim's object. */
+type Strike = (file: string, stage: Stage) => Promise<void>;
 
-function struck(
-  title: string,
-  codes: readonly string[],
-  strike: (stage: Stage) => Promise<void>,
-): readonly Weather[] {
-  const end = (stage: Stage): Promise<void> => stage.pushAgain();
+/** Both under the running daemon and before it starts: it remembers what it has seen. */
+function struck(title: string, codes: readonly string[], strike: Strike): readonly Weather[] {
+  const begin = (stage: Stage): Promise<void> =>
+    strike(stage.daemon.objectFile(stage.victim), stage);
   return [
-    { title, through: "daemon", codes, begin: strike, end },
+    { title, through: "daemon", codes, begin, end: heal },
     {
       title: `${title} since before the daemon's start`,
       through: "daemon",
       codes,
       begin: async (stage) => {
         await stage.daemon.stop();
-        await strike(stage);
+        await begin(stage);
         await stage.daemon.start();
       },
-      end,
+      end: heal,
     },
   ];
+}
+
+function heal(stage: Stage): Promise<void> {
+  return stage.pushAgain();
 }
 
 function flipped(bytes: Buffer): Buffer {
