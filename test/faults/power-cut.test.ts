@@ -1,0 +1,89 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { WalarcDaemon } from "../support/daemon.ts";
+import { FaultScene, reportLogsOf, temporaryFiles } from "../support/fault-scene.ts";
+import { describeFaults, loopLength } from "../support/fault-tools.ts";
+import { inParallel, Ledger } from "../support/ledger.ts";
+import { LoopMount } from "../support/loop-mount.ts";
+import { type MadeFile, makeSegment, MIB } from "../support/wal-maker.ts";
+
+const PUSHES = loopLength("WALARC_POWER_CUT_PUSHES", 60);
+const PUSHES_PER_CUT = 10;
+const PUSHERS = 4;
+
+for (const kind of ["ext4", "xfs"] as const) {
+  describeFaults(`a daemon whose store is on ${kind}`, { needs: ["root", kind] }, () => {
+    let scene: FaultScene;
+    let mount: LoopMount;
+    let daemon: WalarcDaemon;
+    reportLogsOf(() => scene);
+    beforeAll(async () => {
+      scene = await FaultScene.open();
+      mount = scene.keep(await LoopMount.create(kind));
+      daemon = await scene.daemon({ storeDirectory: await scene.storeOn(mount.path) });
+    }, 60_000);
+    afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+
+    const cuts = Math.ceil(PUSHES / PUSHES_PER_CUT);
+    const timeout = 30_000 + cuts * 10_000;
+
+    test("has everything that it acknowledged after each power cut", { timeout }, async () => {
+      const ledger = new Ledger();
+      let roundMs = 300;
+      let interrupted = 0;
+      for (let cut = 0; cut < cuts; cut++) {
+        const files = Array.from({ length: PUSHES_PER_CUT }, (_, at) => {
+          return segmentOfRound(cut * PUSHES_PER_CUT + at);
+        });
+        const before = ledger.acknowledged;
+        const started = performance.now();
+        // The first cut comes late and measures how long a round takes; the others fall anywhere in one.
+        const cutAfterMs = cut === 0 ? Infinity : Math.random() * roundMs;
+        const pushing = inParallel(files, PUSHERS, async (file) => {
+          await ledger.push(file, daemon);
+        });
+        await Promise.race([pushing, cutAfterMs === Infinity ? pushing : delay(cutAfterMs)]);
+        mount.pullPlug();
+        if (cut === 0) roundMs = performance.now() - started;
+        await daemon.kill();
+        await pushing;
+        if (ledger.acknowledged < before + files.length) interrupted += 1;
+
+        await mount.comeBack();
+        await daemon.start();
+        expect(await ledger.broken(daemon), `after ${cutAfterMs} ms`).toEqual([]);
+        expect(await temporaryFiles(daemon.storeDirectory)).toEqual([]);
+
+        await inParallel(files, PUSHERS, async (file) => {
+          expect(await ledger.push(file, daemon)).toBeOneOf([200, 201]);
+        });
+      }
+      expect(await ledger.broken(daemon)).toEqual([]);
+      expect(ledger.acknowledged).toBe(cuts * PUSHES_PER_CUT);
+      expect(interrupted).toBeGreaterThan(0);
+    });
+
+    test("acknowledges nothing once the power is gone", { timeout: 60_000 }, async () => {
+      const ledger = new Ledger();
+      const files = [900, 901, 902].map(segmentOfRound);
+      await ledger.push(files[0] as MadeFile, daemon);
+      mount.pullPlug();
+
+      const statuses = [];
+      for (const file of files) statuses.push(await ledger.push(file, daemon));
+      expect(statuses).toEqual([503, 503, 503]);
+
+      await daemon.kill();
+      await mount.comeBack();
+      await daemon.start();
+      expect(await ledger.broken(daemon)).toEqual([]);
+      expect(ledger.acknowledged).toBe(1);
+    });
+  });
+}
+
+/** Every third one is the first of its directory. */
+function segmentOfRound(index: number): MadeFile {
+  const number = Math.floor(index / 3) * 4096 + (index % 3);
+  return makeSegment({ number, segmentSizeBytes: MIB, seed: `round ${index}` });
+}
