@@ -6,6 +6,12 @@
 import { existsSync, readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { CLIENT_KEYS, type ClientKey, type ClientSetting } from "../config/client-keys.ts";
+import {
+  DEFAULT_CLUSTER,
+  DEFAULT_CONFIG_FILE,
+  DEFAULT_LISTEN,
+  DEFAULT_SOCKET,
+} from "../config/places.ts";
 import { requireServerAddress, type ServerAddress } from "../config/server-address.ts";
 import { closest } from "../config/spelling.ts";
 import { isClusterName, parseDurationMs } from "../config/units.ts";
@@ -50,11 +56,6 @@ export interface ClientOptions {
   /** The configuration file that was read, if any. */
   readonly configFile: string | undefined;
 }
-
-export const DEFAULT_SOCKET = "/run/walarc/walarc.sock";
-export const DEFAULT_CONFIG_FILE = "/etc/walarc/walarc.toml";
-const DEFAULT_URL = "http://127.0.0.1:8417";
-const DEFAULT_CLUSTER = "main";
 
 /** setTimeout's largest delay; a longer deadline would fire at once. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
@@ -215,7 +216,7 @@ async function readClientTable(named: string | undefined): Promise<ClientTable> 
 function defaultServer(): ServerAddress {
   return existsSync(DEFAULT_SOCKET)
     ? { kind: "unix", path: DEFAULT_SOCKET }
-    : requireServerAddress(DEFAULT_URL, "the default server");
+    : requireServerAddress(`http://${DEFAULT_LISTEN}`, "the default server");
 }
 
 /** The token in a file: one line of visible ASCII, which fits an HTTP header as it is. */

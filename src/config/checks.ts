@@ -1,0 +1,176 @@
+/** Rules between keys, which no schema of a single key can hold. */
+import { isLoopbackHost, parseListenAddress } from "./listen.ts";
+import { formatPath, isTable, type Path, type Problem, type Table } from "./problems.ts";
+import type { FileConfig } from "./schema.ts";
+
+/**
+ * What contradicts itself across keys. Looks only at values that are sound by themselves, so that
+ * all problems of a file can be told at once.
+ */
+export function crossProblems(file: Table, shapes: readonly Problem[]): Problem[] {
+  const view = new View(file, shapes);
+  return [
+    ...listenerProblems(view),
+    ...tlsProblems(view),
+    ...tokenProblems(view),
+    ...spoolProblems(view),
+    ...clientProblems(view),
+  ];
+}
+
+/** What is allowed and yet rarely meant. */
+export function warningsOf(file: FileConfig): string[] {
+  const { server, tokens } = file;
+  const address = parseListenAddress(server.listen);
+  const isOpenToNetwork = address !== undefined && !isLoopbackHost(address.host);
+  const warnings: string[] = [];
+  if (server.auth === "none" && isOpenToNetwork) {
+    warnings.push(
+      `server.auth: "none" lets everybody who reaches ${server.listen} read and write the archive`,
+    );
+  }
+  if (server.auth === "none" && tokens.length > 0) {
+    warnings.push('tokens: nobody needs one while server.auth is "none"');
+  }
+  if (server.auth === "token" && isOpenToNetwork && server.tls.cert_file === "") {
+    warnings.push(
+      `server.listen: tokens travel unencrypted to ${server.listen} without server.tls`,
+    );
+  }
+  const needsTokens = server.auth === "token" && server.tls.client_ca_file === "";
+  if (needsTokens && isOpenToNetwork && tokens.length === 0) {
+    warnings.push(`tokens: without one, nobody can use ${server.listen}`);
+  }
+  if (server.socket !== "" && (Number.parseInt(server.socket_mode, 8) & 0o006) !== 0) {
+    warnings.push(
+      `server.socket_mode: "${server.socket_mode}" lets every user of this host into the archive`,
+    );
+  }
+  return warnings;
+}
+
+/** A file that may have problems, seen with care. */
+class View {
+  readonly #file: Table;
+  readonly #problems: readonly Problem[];
+
+  constructor(file: Table, problems: readonly Problem[]) {
+    this.#file = file;
+    this.#problems = problems;
+  }
+
+  /** The value at a place, whatever it is. */
+  raw(path: Path): unknown {
+    return path.reduce<unknown>((at, step) => {
+      if (Array.isArray(at)) return at[Number(step)] as unknown;
+      return isTable(at) && Object.hasOwn(at, step) ? at[step] : undefined;
+    }, this.#file);
+  }
+
+  /** The text at a place, or `undefined` when there is none or it has a problem. */
+  text(...path: Path): string | undefined {
+    const isUnsound = this.#problems.some(
+      (problem) => formatPath(problem.path) === formatPath(path),
+    );
+    const value = isUnsound ? undefined : this.raw(path);
+    return typeof value === "string" ? value : undefined;
+  }
+
+  /** The indexes of the list at a place; none when it is no list. */
+  indexes(...path: Path): number[] {
+    const list = this.raw(path);
+    return Array.isArray(list) ? [...list.keys()] : [];
+  }
+
+  /** Whether a cluster of this name may be spoken of: any, when none is configured. */
+  mayHaveCluster(name: string): boolean {
+    const clusters = this.raw(["clusters"]);
+    if (!isTable(clusters) || Object.keys(clusters).length === 0) return true;
+    return Object.hasOwn(clusters, name);
+  }
+}
+
+function listenerProblems(view: View): Problem[] {
+  if (view.text("server", "listen") !== "" || view.text("server", "socket") !== "") return [];
+  return [{ path: ["server"], why: "listen and socket are both empty, so nobody could connect" }];
+}
+
+function tlsProblems(view: View): Problem[] {
+  const tls = (key: string) => view.text("server", "tls", key);
+  const problems: Problem[] = [];
+  const add = (key: string, why: string) => problems.push({ path: ["server", "tls", key], why });
+  if (tls("cert_file") && tls("key_file") === "") add("key_file", "is missing beside cert_file");
+  if (tls("key_file") && tls("cert_file") === "") add("cert_file", "is missing beside key_file");
+  if (tls("client_ca_file") && tls("cert_file") === "" && tls("key_file") === "") {
+    add("client_ca_file", "is of no use without cert_file and key_file");
+  }
+  if (tls("cert_file") && view.text("server", "listen") === "") {
+    add("cert_file", "is of no use while server.listen is empty");
+  }
+  return problems;
+}
+
+function tokenProblems(view: View): Problem[] {
+  const problems: Problem[] = [];
+  const seen = new Map<string, number>();
+  for (const index of view.indexes("tokens")) {
+    for (const key of ["name", "sha256"]) {
+      const value = view.text("tokens", index, key);
+      if (value === undefined) continue;
+      const id = `${key} ${value.toLowerCase()}`;
+      const first = seen.get(id);
+      if (first === undefined) seen.set(id, index);
+      else
+        problems.push({ path: ["tokens", index, key], why: `is the same as of tokens[${first}]` });
+    }
+    for (const position of view.indexes("tokens", index, "clusters")) {
+      const path = ["tokens", index, "clusters", position];
+      const name = view.text(...path);
+      if (name !== undefined && name !== "*" && !view.mayHaveCluster(name)) {
+        problems.push({ path, why: notConfigured(name) });
+      }
+    }
+  }
+  return problems;
+}
+
+function spoolProblems(view: View): Problem[] {
+  const problems: Problem[] = [];
+  const seen = new Map<string, number>();
+  for (const index of view.indexes("spool")) {
+    const name = view.text("spool", index, "cluster");
+    if (name !== undefined && !view.mayHaveCluster(name)) {
+      problems.push({ path: ["spool", index, "cluster"], why: notConfigured(name) });
+    }
+    const directory = view.text("spool", index, "path");
+    if (directory === undefined) continue;
+    const at = ["spool", index, "path"];
+    const first = seen.get(directory);
+    if (first === undefined) seen.set(directory, index);
+    else problems.push({ path: at, why: `is the same as of spool[${first}]` });
+    const store = view.text("store", "path");
+    if (store !== undefined && isWithin(directory, store)) {
+      problems.push({ path: at, why: `"${directory}" lies in the store; choose another place` });
+    }
+  }
+  return problems;
+}
+
+function clientProblems(view: View): Problem[] {
+  const [cert, key] = [view.text("client", "cert_file"), view.text("client", "key_file")];
+  if (cert && key === "") {
+    return [{ path: ["client", "key_file"], why: "is missing beside cert_file" }];
+  }
+  if (key && cert === "") {
+    return [{ path: ["client", "cert_file"], why: "is missing beside key_file" }];
+  }
+  return [];
+}
+
+function notConfigured(name: string): string {
+  return `"${name}" is none of the configured clusters; add [clusters.${name}]`;
+}
+
+function isWithin(path: string, directory: string): boolean {
+  return `${path}/`.startsWith(`${directory.replace(/\/+$/, "")}/`);
+}

@@ -1,0 +1,126 @@
+/** From the text of a configuration file to a `Config`, or to all its problems. */
+import { join } from "node:path";
+import { WalarcError } from "../errors.ts";
+import { crossProblems, warningsOf } from "./checks.ts";
+import type { ClusterConfig, Config, ServerConfig, StoreConfig } from "./config.ts";
+import { measureSizeBytes, parseSystemIdentifier } from "./forms.ts";
+import { parseListenAddress } from "./listen.ts";
+import { formatPath, type Problem, shapeProblems, type Table } from "./problems.ts";
+import type { FileConfig } from "./schema.ts";
+import { parseToml, takeOutDates } from "./toml.ts";
+import { parseDurationMs, parseFileMode } from "./units.ts";
+import { unsupportedProblems } from "./unsupported.ts";
+
+/** The configuration in a TOML text. Throws `usage` with every problem and its path. */
+export function parseConfig(text: string): Config {
+  return configOf(parseToml(text));
+}
+
+/** The daemon without a configuration file: everything below the working directory. */
+export function defaultConfig(workingDirectory: string): Config {
+  const directory = join(workingDirectory, "walarc-data");
+  const config = configOf({
+    // Nobody but the directory's owner reaches the socket, whatever its own mode.
+    server: { socket: join(directory, "walarc.sock"), socket_mode: "0600" },
+    store: { kind: "disk", path: join(directory, "store") },
+  });
+  return { ...config, embeddedDirectory: directory };
+}
+
+/** Makes a `Config` of parsed tables and changes them. Throws `usage` with every problem. */
+export function configOf(tables: Table): Config {
+  const problems = [...takeOutDates(tables), ...shapeProblems(tables)];
+  problems.push(...crossProblems(tables, problems));
+  throwProblems(problems);
+  const config = convert(tables as unknown as FileConfig);
+  throwProblems(unsupportedProblems(config));
+  return config;
+}
+
+function throwProblems(problems: readonly Problem[]): void {
+  const lines = problems.map(({ path, why }) => `${formatPath(path)}: ${why}`);
+  const [first] = lines;
+  if (first === undefined) return;
+  const message = lines.length === 1 ? first : `${lines.length} problems\n${lines.join("\n")}`;
+  throw new WalarcError("usage", message);
+}
+
+function convert(file: FileConfig): Config {
+  return {
+    server: convertServer(file.server),
+    store: convertStore(file.store),
+    tokens: file.tokens.map((token) => ({ ...token, sha256: token.sha256.toLowerCase() })),
+    clusters: mapValues(file.clusters, convertCluster),
+    spools: file.spool.map((spool) => ({
+      path: spool.path,
+      cluster: spool.cluster,
+      settleMs: milliseconds(spool.settle),
+      incompleteAfterMs: milliseconds(spool.incomplete_after),
+    })),
+    log: file.log,
+    warnings: warningsOf(file),
+    embeddedDirectory: undefined,
+  };
+}
+
+function convertServer(server: FileConfig["server"]): ServerConfig {
+  const { cert_file: certFile, key_file: keyFile, client_ca_file: clientCaFile } = server.tls;
+  const mode = given(parseFileMode(server.socket_mode));
+  return {
+    listen: parseListenAddress(server.listen),
+    socket: server.socket === "" ? undefined : { path: server.socket, mode },
+    auth: server.auth,
+    loopbackRead: server.loopback_read,
+    shutdownGraceMs: milliseconds(server.shutdown_grace),
+    tls:
+      certFile === "" ? undefined : { certFile, keyFile, clientCaFile: clientCaFile || undefined },
+  };
+}
+
+function convertStore(store: FileConfig["store"]): StoreConfig {
+  const compressionLevel = store.compression_level;
+  if (store.kind === "disk") return { kind: "disk", path: store.path, compressionLevel };
+  return {
+    kind: "s3",
+    bucket: store.bucket,
+    prefix: store.prefix,
+    region: store.region || undefined,
+    endpoint: store.endpoint || undefined,
+    forcePathStyle: store.force_path_style,
+    compressionLevel,
+  };
+}
+
+function convertCluster(cluster: FileConfig["clusters"][string]): ClusterConfig {
+  const { retention } = cluster;
+  return {
+    systemIdentifier: parseSystemIdentifier(cluster.system_identifier),
+    dataDirectory: cluster.data_directory || undefined,
+    retention: {
+      intervalMs: milliseconds(retention.interval),
+      keepBackups: retention.keep_backups,
+      keepForMs: retention.keep_for ? milliseconds(retention.keep_for) : undefined,
+      keepBytes: measureSizeBytes(retention.keep_bytes),
+      staleAfterMs: milliseconds(retention.stale_after),
+      stalePolicy: retention.stale_policy,
+    },
+    standbys: mapValues(cluster.standbys, ({ conninfo }) => ({ conninfo: conninfo || undefined })),
+  };
+}
+
+function mapValues<From, To>(
+  values: Readonly<Record<string, From>>,
+  change: (value: From) => To,
+): ReadonlyMap<string, To> {
+  return new Map(Object.entries(values).map(([name, value]) => [name, change(value)]));
+}
+
+function milliseconds(text: string): number {
+  return given(parseDurationMs(text));
+}
+
+/** What the schema has checked cannot be missing. */
+function given<Value>(value: Value | undefined): Value {
+  if (value === undefined) throw new Error("the schema let an unreadable value through");
+  return value;
+}

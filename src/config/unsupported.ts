@@ -1,0 +1,86 @@
+/**
+ * What the configuration can say and this version cannot do yet. Refused rather than ignored: an
+ * operator must never believe in a protection that is not there. Whoever builds a feature deletes
+ * its row.
+ */
+import type { ClusterConfig, Config } from "./config.ts";
+import type { Path, Problem } from "./problems.ts";
+
+const NOT_YET: readonly {
+  /** What this version cannot do. */
+  readonly feature: string;
+  /** The places that use the feature. */
+  readonly uses: (config: Config) => Path[];
+}[] = [
+  {
+    feature: "keep its store in a bucket",
+    uses: (config) => (config.store.kind === "s3" ? [["store", "kind"]] : []),
+  },
+  {
+    feature: "serve TLS",
+    uses: (config) => (config.server.tls === undefined ? [] : [["server", "tls"]]),
+  },
+  {
+    feature: "drain a spool",
+    uses: (config) => config.spools.map((_, index) => ["spool", index]),
+  },
+  {
+    feature: "keep WAL for standbys",
+    uses: (config) => placesOfStandbys(config, () => true),
+  },
+  {
+    feature: "ask a standby for its restart point",
+    uses: (config) =>
+      placesOfStandbys(config, ({ conninfo }) => conninfo !== undefined).map((path) => [
+        ...path,
+        "conninfo",
+      ]),
+  },
+  {
+    feature: "read pg_wal itself",
+    uses: (config) =>
+      placesOfClusters(config, ({ dataDirectory }) => dataDirectory !== undefined).map((path) => [
+        ...path,
+        "data_directory",
+      ]),
+  },
+  {
+    feature: "prune by rules",
+    uses: (config) =>
+      placesOfClusters(config, hasOwnRetention).map((path) => [...path, "retention"]),
+  },
+];
+
+export function unsupportedProblems(config: Config): Problem[] {
+  return NOT_YET.flatMap(({ feature, uses }) =>
+    uses(config).map((path) => ({ path, why: `this version cannot ${feature} yet` })),
+  );
+}
+
+function placesOfClusters(config: Config, has: (cluster: ClusterConfig) => boolean): Path[] {
+  const named = [...config.clusters].filter(([, cluster]) => has(cluster));
+  return named.map(([name]) => ["clusters", name]);
+}
+
+function placesOfStandbys(
+  config: Config,
+  has: (standby: { conninfo: string | undefined }) => boolean,
+): Path[] {
+  return [...config.clusters].flatMap(([name, { standbys }]) =>
+    [...standbys]
+      .filter(([, standby]) => has(standby))
+      .map(([standby]) => ["clusters", name, "standbys", standby]),
+  );
+}
+
+/** Whether the table says anything but its defaults. */
+function hasOwnRetention({ retention }: ClusterConfig): boolean {
+  return (
+    retention.intervalMs !== 60_000 ||
+    retention.keepBackups !== 2 ||
+    retention.keepForMs !== undefined ||
+    retention.keepBytes !== undefined ||
+    retention.staleAfterMs !== 86_400_000 ||
+    retention.stalePolicy !== "hold"
+  );
+}
