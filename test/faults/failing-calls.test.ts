@@ -1,0 +1,137 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { WalarcDaemon } from "../support/daemon.ts";
+import {
+  describeCalls,
+  fileOf,
+  orderFaults,
+  PUSH_CALLS,
+  readPushTrace,
+} from "../support/durable-order.ts";
+import { FaultScene, reportLogsOf, temporaryFiles } from "../support/fault-scene.ts";
+import { describeFaults } from "../support/fault-tools.ts";
+import { archivedNames } from "../support/ledger.ts";
+import { Strace, type TracedCall } from "../support/strace.ts";
+import { fetchWal } from "../support/wal-http.ts";
+import { type MadeFile, makeSegment, MIB } from "../support/wal-maker.ts";
+
+/*
+ * Each call that a push makes on the store fails once, the first, the second and so on, until there is
+ * none left to fail. Only libuv's threads are tampered with: they make the calls on files.
+ */
+
+/** EAGAIN would do, and EIO ends the process: libuv wakes its loop by writing to an eventfd. */
+const ATTEMPTS_MAX = 12;
+
+describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () => {
+  let scene: FaultScene;
+  let daemon: WalarcDaemon;
+  let pushed = 0;
+  reportLogsOf(() => scene);
+  beforeAll(async () => {
+    scene = await FaultScene.open();
+    daemon = await scene.daemon({ workers: 1 });
+    await scene.push(nextFile(), { server: daemon.url });
+  }, 60_000);
+  afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+
+  /** The first of its directory, so that making and syncing directories can fail too. */
+  function nextFile(): MadeFile {
+    return makeSegment({ number: (pushed += 1) * 4096, segmentSizeBytes: MIB });
+  }
+
+  async function pushWithFault(file: MadeFile, fault: string) {
+    const target = { trace: PUSH_CALLS, inject: [fault], threads: "workers" } as const;
+    await using strace = await Strace.attach(daemon.pid, target);
+    const outcome = await scene.push(file, { server: daemon.url });
+    await strace.detach();
+    const injected = strace.injected().filter((call) => !call.args.includes("[eventfd]"));
+    return { ...outcome, calls: strace.calls(), injected };
+  }
+
+  async function expectNothingLeft(file: MadeFile): Promise<void> {
+    expect((await fetchWal(file.name, daemon)).status).toBe(404);
+    expect(await archivedNames(daemon)).not.toContain(file.name);
+    expect(await temporaryFiles(daemon.storeDirectory)).toEqual([]);
+  }
+
+  /** PostgreSQL's next try: it succeeds, and trusts nothing that the failed one has written. */
+  async function expectFreshPush(file: MadeFile): Promise<void> {
+    await using strace = await Strace.attach(daemon.pid, { trace: PUSH_CALLS, threads: "all" });
+    const retry = await scene.push(file, { server: daemon.url });
+    await strace.detach();
+    expect(retry).toMatchObject({ status: 0, stderr: "" });
+    const calls = strace.calls();
+    const path = daemon.objectFile(file.name);
+    expect(orderFaults(calls, path), describeCalls(calls)).toEqual([]);
+    expect(readPushTrace(calls, path).publish, "a new file under a new name").toBeDefined();
+    expect((await fetchWal(file.name, daemon)).body.equals(file.bytes)).toBe(true);
+  }
+
+  const faults = ["openat", "fsync", "link", "mkdir"].flatMap((call) => {
+    return ["EIO", "ENOSPC"].map((error) => ({ call, error }));
+  });
+
+  test.each(faults)(
+    "fails with $error at any $call, and leaves nothing",
+    { timeout: 120_000 },
+    async ({ call, error }) => {
+      let failures = 0;
+      for (let nth = 1; ; nth++) {
+        const file = nextFile();
+        const push = await pushWithFault(file, `${call}:error=${error}:when=${nth}`);
+        if (push.injected.length === 0) {
+          expect(push.status).toBe(0);
+          break;
+        }
+        expect(push, describeCalls(push.calls)).toMatchObject({ status: 7 });
+        expect(push.stderr).toMatch(/^walarc: push [0-9A-F]{24}: store-failed: /);
+        failures += 1;
+        await expectNothingLeft(file);
+        await expectFreshPush(file);
+      }
+      expect(failures).toBeGreaterThanOrEqual(
+        { openat: 2, fsync: 3, link: 1, mkdir: 1 }[call] ?? 0,
+      );
+    },
+  );
+
+  /** A push whose `index`-th write to the staged file is the one that the fault hits. */
+  async function pushWithBadWrite(index: number, fault: string) {
+    for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
+      const plain = await pushWithFault(nextFile(), "write:delay_exit=0:when=65535");
+      expect(plain.status).toBe(0);
+      const nth = fileWrites(plain.calls)[index];
+      if (nth === undefined) return undefined;
+      const file = nextFile();
+      const push = await pushWithFault(file, `write:${fault}:when=${nth}`).catch(() => undefined);
+      if (push !== undefined && push.injected.length > 0) return { ...push, file };
+      // The fault has hit libuv's own write, which ends the process; the dice are thrown again.
+      await daemon.kill();
+      await daemon.start();
+    }
+    throw new Error(`write ${index} was not hit in ${ATTEMPTS_MAX} attempts`);
+  }
+
+  test.each(["error=EIO", "error=ENOSPC", "retval=4096"])(
+    "fails with %s at any write, and leaves nothing",
+    { timeout: 120_000 },
+    async (fault) => {
+      let failures = 0;
+      for (let index = 0; ; index++) {
+        const push = await pushWithBadWrite(index, fault);
+        if (push === undefined) break;
+        expect(push, describeCalls(push.calls)).toMatchObject({ status: 7 });
+        failures += 1;
+        await expectNothingLeft(push.file);
+        await expectFreshPush(push.file);
+      }
+      expect(failures).toBeGreaterThanOrEqual(2);
+    },
+  );
+});
+
+/** Which of a worker's writes go to the staged file. */
+function fileWrites(calls: readonly TracedCall[]): number[] {
+  const writes = calls.filter((call) => call.name === "write");
+  return writes.flatMap((call, at) => (fileOf(call)?.includes("/tmp/") === true ? [at + 1] : []));
+}

@@ -1,0 +1,117 @@
+import { readFile } from "node:fs/promises";
+import { zstdDecompressSync } from "node:zlib";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { WalarcDaemon } from "../support/daemon.ts";
+import { FaultScene, filesBelow, reportLogsOf, temporaryFiles } from "../support/fault-scene.ts";
+import { describeFaults } from "../support/fault-tools.ts";
+import { Strace } from "../support/strace.ts";
+import { fetchWal } from "../support/wal-http.ts";
+import * as maker from "../support/wal-maker.ts";
+
+const { MIB } = maker;
+const PUSHERS_EACH = 8;
+
+/** Of each kind of WAL file: what a server makes that calls itself `side`. */
+const MAKERS = {
+  segment: (number: number, side: string) => {
+    return maker.makeSegment({ number, segmentSizeBytes: MIB, seed: side });
+  },
+  partial: (number: number, side: string) => {
+    return maker.makePartial({ number, segmentSizeBytes: MIB, seed: side });
+  },
+  history: (number: number, side: string) => {
+    return maker.makeHistory(number + 1, [{ timeline: 1, switchLsn: "0/300000", reason: side }]);
+  },
+  backup: (number: number, side: string) => {
+    return maker.makeBackupHistory({ number, segmentSizeBytes: MIB, label: side });
+  },
+};
+
+/** Two contents under one name, as two servers that both think they are the primary make them. */
+function rivals(kind: keyof typeof MAKERS, number: number): [maker.MadeFile, maker.MadeFile] {
+  return [MAKERS[kind](number, "left"), MAKERS[kind](number, "right")];
+}
+
+const cases = (["segment", "partial", "history", "backup"] as const).flatMap((kind, at) => [
+  { kind, slowed: "at once" as const, number: 10 + at },
+  { kind, slowed: "held back before they publish" as const, number: 20 + at },
+]);
+
+describeFaults(
+  "two servers that push different content under one name",
+  { needs: ["strace"] },
+  () => {
+    let scene: FaultScene;
+    let daemon: WalarcDaemon;
+    reportLogsOf(() => scene);
+    beforeAll(async () => {
+      scene = await FaultScene.open();
+      daemon = await scene.daemon({ workers: 32 });
+      const first = maker.makeSegment({ number: 1, segmentSizeBytes: MIB });
+      expect((await scene.push(first, { server: daemon.url })).status).toBe(0);
+    }, 60_000);
+    afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+
+    test.each(cases)("$kind, $slowed: one of them wins", { timeout: 60_000 }, async (row) => {
+      const pair = rivals(row.kind, row.number);
+      const name = pair[0].name;
+      const sources = [await scene.source(pair[0]), await scene.source(pair[1])];
+      await using stack = new AsyncDisposableStack();
+      if (row.slowed !== "at once") {
+        const inject = ["link,linkat:delay_enter=1000000"];
+        const target = { trace: [], inject, threads: "workers" } as const;
+        stack.use(await Strace.attach(daemon.pid, target));
+      }
+
+      const statuses = await Promise.all(
+        Array.from({ length: 2 * PUSHERS_EACH }, async (_, at) => {
+          const source = sources[at % 2] ?? "";
+          const { status } = await scene.walarc(["push", source], { server: daemon.url });
+          return { side: at % 2, status };
+        }),
+      );
+
+      const { status, body } = await fetchWal(name, daemon);
+      expect(status).toBe(200);
+      const winner = body.equals(pair[0].bytes) ? 0 : 1;
+      expect(body.equals(pair[winner].bytes)).toBe(true);
+      const loserStatus = row.kind === "partial" ? 0 : 4;
+      for (const push of statuses) {
+        expect(push.status).toBe(push.side === winner ? 0 : loserStatus);
+      }
+      await expectKeptAside(pair[1 - winner] as maker.MadeFile);
+      expect(await temporaryFiles(daemon.storeDirectory)).toEqual([]);
+    });
+
+    /** For a person to look at, and readable with nothing but zstd. */
+    async function expectKeptAside(loser: maker.MadeFile): Promise<void> {
+      const key = `clusters/main/conflicts/${loser.name}.${maker.sha256Of(loser.bytes)}`;
+      const kept = [...(await filesBelow(daemon.storeDirectory)).keys()].filter((path) => {
+        return path.startsWith(`clusters/main/conflicts/${loser.name}`);
+      });
+      expect(kept).toEqual([key]);
+      const object = await readFile(`${daemon.storeDirectory}/${key}`);
+      expect(zstdDecompressSync(object).equals(loser.bytes)).toBe(true);
+    }
+
+    test("the loser stays the loser: a later push of it is refused, one of the winner is not", async () => {
+      const [first, second] = rivals("segment", 30);
+      const push = (file: maker.MadeFile) => scene.push(file, { server: daemon.url });
+      expect((await push(first)).status).toBe(0);
+
+      const refused = await push(second);
+      expect(refused.status).toBe(4);
+      expect(refused.stderr).toMatch(/^walarc: push 00000001000000000000001E: conflict: /);
+      expect(refused.stderr).toContain(maker.sha256Of(first.bytes));
+      expect(refused.stderr).toContain(maker.sha256Of(second.bytes));
+
+      await daemon.kill();
+      await daemon.start();
+      expect((await push(second)).status).toBe(4);
+      expect((await push(first)).status).toBe(0);
+      await expectKeptAside(second);
+      const { body } = await daemon.get("/metrics");
+      expect(String(body)).toMatch(/^walarc_push_total\{.*outcome="conflict".*\} 1$/m);
+    });
+  },
+);

@@ -1,0 +1,140 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { WalarcDaemon } from "../support/daemon.ts";
+import { describeCalls, orderFaults, PUSH_CALLS } from "../support/durable-order.ts";
+import { FaultScene, filesBelow, reportLogsOf, temporaryFiles } from "../support/fault-scene.ts";
+import { describeFaults, loopLength } from "../support/fault-tools.ts";
+import { inParallel, Ledger } from "../support/ledger.ts";
+import { LoopMount } from "../support/loop-mount.ts";
+import { Strace } from "../support/strace.ts";
+import { type MadeFile, makeSegment, MIB } from "../support/wal-maker.ts";
+
+const KILLS = loopLength("WALARC_KILLS", 60);
+const PUSHERS = 4;
+/** What the pushers may have under way per life of the daemon; it keeps the archive small. */
+const PUSHES_PER_LIFE = 12;
+
+describe("a daemon killed at any moment", () => {
+  let scene: FaultScene;
+  let daemon: WalarcDaemon;
+  reportLogsOf(() => scene);
+  beforeAll(async () => {
+    scene = await FaultScene.open();
+    daemon = await scene.daemon();
+  }, 60_000);
+  afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+
+  const timeout = 60_000 + KILLS * 3_000;
+
+  test("loses nothing, shows nothing partial, leaves nothing staged", { timeout }, async () => {
+    const ledger = new Ledger();
+    let next = 0;
+    let backlog: MadeFile[] = [];
+    let interrupted = 0;
+    for (let kill = 0; kill < KILLS; kill++) {
+      while (backlog.length < PUSHES_PER_LIFE) backlog.push(segmentOfLife((next += 1)));
+      const pushing = inParallel(backlog, PUSHERS, async (file) => {
+        await ledger.push(file, daemon);
+      });
+      await Promise.race([pushing, delay(Math.random() * 150)]);
+      await daemon.kill();
+      await pushing;
+      await daemon.start();
+
+      backlog = backlog.filter((file) => !ledger.holds(file.name));
+      if (backlog.length > 0) interrupted += 1;
+      expect(await temporaryFiles(daemon.storeDirectory)).toEqual([]);
+      if (kill % 10 === 9) expect(await ledger.broken(daemon)).toEqual([]);
+    }
+    for (const file of backlog) expect(await ledger.push(file, daemon)).toBeOneOf([200, 201]);
+
+    expect(await ledger.broken(daemon)).toEqual([]);
+    expect(ledger.acknowledged).toBe(next);
+    expect(interrupted).toBeGreaterThan(KILLS / 4);
+  });
+});
+
+for (const kind of ["ext4", "xfs"] as const) {
+  const needs = ["root", kind, "strace"] as const;
+  describeFaults(`a daemon killed at a step of a push, on ${kind}`, { needs }, () => {
+    let scene: FaultScene;
+    let mount: LoopMount;
+    let daemon: WalarcDaemon;
+    reportLogsOf(() => scene);
+    beforeAll(async () => {
+      scene = await FaultScene.open();
+      mount = scene.keep(await LoopMount.create(kind));
+      const storeDirectory = await scene.storeOn(mount.path);
+      daemon = await scene.daemon({ storeDirectory, workers: 1 });
+    }, 60_000);
+    afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+
+    test.each(["openat", "fsync", "link", "unlink", "mkdir"])(
+      "at any %s: the retry is durable when it is acknowledged",
+      { timeout: 120_000 },
+      async (call) => {
+        const ledger = new Ledger();
+        let deaths = 0;
+        for (let nth = 1; ; nth++) {
+          // The first segment of a directory, so that directories are made on the way.
+          const file = segmentOfStep(call, nth);
+          const outcome = await killAtCall(daemon, { call, nth, file, ledger });
+          if (outcome === "survived") break;
+          deaths += 1;
+
+          const inode = await inodeOf(daemon, file.name);
+          await retryInOrder(daemon, file, ledger);
+          if (inode !== undefined) expect(await inodeOf(daemon, file.name)).toBe(inode);
+          mount.pullPlug();
+          await daemon.kill();
+          await mount.comeBack();
+          await daemon.start();
+          expect(await ledger.broken(daemon), `${call} ${nth}`).toEqual([]);
+        }
+        expect(deaths).toBeGreaterThanOrEqual(call === "fsync" ? 3 : 1);
+      },
+    );
+  });
+}
+
+/** Pushes with SIGKILL lying in wait at the n-th call; the daemon is up again afterwards. */
+async function killAtCall(
+  daemon: WalarcDaemon,
+  options: { call: string; nth: number; file: MadeFile; ledger: Ledger },
+): Promise<"died" | "survived"> {
+  const { call, nth, file, ledger } = options;
+  const inject = [`${call}:signal=KILL:when=${nth}`];
+  await using strace = await Strace.attach(daemon.pid, { trace: [], inject, threads: "workers" });
+  const status = await ledger.push(file, daemon);
+  if (status === "broken") {
+    await daemon.start();
+    return "died";
+  }
+  expect(status).toBe(201);
+  await strace.detach();
+  return "survived";
+}
+
+async function retryInOrder(daemon: WalarcDaemon, file: MadeFile, ledger: Ledger): Promise<void> {
+  await using strace = await Strace.attach(daemon.pid, { trace: PUSH_CALLS, threads: "all" });
+  expect(await ledger.push(file, daemon)).toBeOneOf([200, 201]);
+  await strace.detach();
+  const calls = strace.calls();
+  expect(orderFaults(calls, daemon.objectFile(file.name)), describeCalls(calls)).toEqual([]);
+}
+
+async function inodeOf(daemon: WalarcDaemon, name: string): Promise<number | undefined> {
+  const path = daemon.objectFile(name).slice(daemon.storeDirectory.length + 1);
+  return (await filesBelow(daemon.storeDirectory)).get(path)?.inode;
+}
+
+function segmentOfLife(index: number): MadeFile {
+  const content = index % 2 === 0 ? "mixed" : "dense";
+  const number = Math.floor(index / 5) * 4096 + (index % 5);
+  return makeSegment({ number, segmentSizeBytes: MIB, content });
+}
+
+function segmentOfStep(call: string, nth: number): MadeFile {
+  const number = (call.length * 100 + nth) * 4096;
+  return makeSegment({ number, segmentSizeBytes: MIB, seed: `${call} ${nth}` });
+}
