@@ -40,8 +40,8 @@ const OFFSET_AT = 25;
 
 /**
  * Reads the backup history file `name` and checks that it belongs under this name, with the
- * cluster's segment size where that is known. Throws `rejected`. Decode the bytes leniently: a label
- * is in any of the server's encodings.
+ * cluster's segment size where that is known. Throws `rejected`. Decode the bytes leniently: a
+ * label is in any of the server's encodings.
  */
 export function parseBackupHistory(
   name: WalName,

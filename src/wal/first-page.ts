@@ -62,7 +62,7 @@ export interface Binding {
   readonly postgresMajor?: number | undefined;
 }
 
-/** Reads the header that begins `bytes`; throws `rejected` when this is not a segment's beginning. */
+/** Reads the header at the beginning of a segment; throws `rejected` when it is none. */
 export function readFirstPage(bytes: Uint8Array): FirstPage {
   if (bytes.length < FIRST_PAGE_BYTES) {
     const found = bytes.length === 0 ? "the file is empty" : `only ${bytes.length} bytes`;
@@ -151,10 +151,10 @@ function checkCluster(page: FirstPage, binding: Binding): void {
     throw rejected(`${found} does not belong to a cluster of PostgreSQL ${postgresMajor}`);
   }
   if (segmentSizeBytes !== undefined && segmentSizeBytes !== page.segmentSizeBytes) {
-    throw rejected(
-      `segment size ${page.segmentSizeBytes} in the header is not the cluster's ${segmentSizeBytes}`,
-      { hint: "after pg_resetwal --wal-segsize names repeat: archive under another cluster name" },
-    );
+    const found = `segment size ${page.segmentSizeBytes} in the header`;
+    throw rejected(`${found} is not the cluster's ${segmentSizeBytes}`, {
+      hint: "after pg_resetwal --wal-segsize names repeat: archive under another cluster name",
+    });
   }
 }
 

@@ -40,9 +40,8 @@ export function parseHistory(name: WalName, text: string): TimelineHistory {
     const parent = parseLine(line, index + 1);
     const previous = parents.at(-1);
     if (previous !== undefined && parent.timeline <= previous.timeline) {
-      throw rejected(
-        `line ${index + 1}: timeline ${parent.timeline} after ${previous.timeline} does not increase`,
-      );
+      const pair = `timeline ${parent.timeline} after ${previous.timeline}`;
+      throw rejected(`line ${index + 1}: ${pair} does not increase`);
     }
     parents.push(parent);
   }

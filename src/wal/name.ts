@@ -7,8 +7,8 @@
  *     00000002.history                            timeline history
  *     │ tli  ││ log  ││ seg  │ │offset│
  *
- * Upper case only: PostgreSQL writes `%08X`, and where file names ignore case `0a` and `0A` would be
- * one file.
+ * Upper case only: PostgreSQL writes `%08X`, and where file names ignore case, `0a` and `0A` would
+ * be one file.
  */
 import { WalarcError } from "../errors.ts";
 

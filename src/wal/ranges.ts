@@ -80,7 +80,7 @@ export class SegmentRanges {
     return gaps;
   }
 
-  /** Index of the first range that ends at `number` or later: the one that holds it, if any does. */
+  /** Index of the first range that ends at `number` or later: the one that holds it, if any. */
   #indexFrom(number: number): number {
     let low = 0;
     let high = this.#ranges.length;

@@ -139,7 +139,7 @@ describe("missing: gap or absent", () => {
     expect(missing(catalog, 2)).toEqual([6, 7, 8]);
   });
 
-  test("a history file that is removed says nothing any more, and neither does a name alone", () => {
+  test("a history file that is removed says nothing any more, nor does a name alone", () => {
     const catalog = catalogOf({}, HISTORY_OF_2);
     catalog.remove(requireWalName("00000002.history"));
     expect(missing(catalog, 1)).toEqual([]);

@@ -4,6 +4,8 @@ import { requireWalName } from "../../src/wal/name.ts";
 import { header, MIB, NAME, reason } from "./header-maker.ts";
 import { bytesOf, RECYCLED, SEGMENTS } from "./postgres-files.ts";
 
+const POWER_OF_TWO = "a power of two";
+
 describe("segments of real servers", () => {
   test.each(SEGMENTS)("PostgreSQL $major: $name is accepted", (segment) => {
     const page = readFirstPage(bytesOf(segment.header));
@@ -95,8 +97,9 @@ describe("what the header must say", () => {
   test.each([0, 1, 8192, MIB / 2, MIB - 1, MIB + 1, 3 * MIB, 2048 * MIB, 2 ** 32 - 1])(
     "a segment size of %d is not",
     (segmentSizeBytes) => {
-      const wanted = `segment size ${segmentSizeBytes} in the header is not a power of two from 1 MiB to 1 GiB`;
-      expect(reason(NAME, { bytes: header({ segmentSizeBytes }) })).toBe(wanted);
+      expect(reason(NAME, { bytes: header({ segmentSizeBytes }) })).toBe(
+        `segment size ${segmentSizeBytes} in the header is not ${POWER_OF_TWO} from 1 MiB to 1 GiB`,
+      );
     },
   );
 
@@ -110,8 +113,9 @@ describe("what the header must say", () => {
   test.each([0, 512, 1023, 3072, 8191, 8193, 131_072, 2 ** 32 - 1])(
     "a page size of %d cannot",
     (pageSizeBytes) => {
-      const wanted = `page size ${pageSizeBytes} in the header is not a power of two from 1 to 64 KiB`;
-      expect(reason(NAME, { bytes: header({ pageSizeBytes }) })).toBe(wanted);
+      expect(reason(NAME, { bytes: header({ pageSizeBytes }) })).toBe(
+        `page size ${pageSizeBytes} in the header is not ${POWER_OF_TWO} from 1 to 64 KiB`,
+      );
     },
   );
 

@@ -1,6 +1,6 @@
 /*
- * What real servers wrote (PostgreSQL 15.20, 16.14, 17.10, 18.4): the first 40 bytes of segments, the
- * text of history and backup history files, the first 16 bytes of pg_control.
+ * What real servers wrote (PostgreSQL 15.20, 16.14, 17.10, 18.4): the first 40 bytes of segments,
+ * the text of history and backup history files, the first 16 bytes of pg_control.
  *
  * The PostgreSQL 15 cluster has segments of 1 MiB. It was restored to a point in time, which fell
  * exactly between two segments, and so went to timeline 2; that one was promoted to timeline 3.
