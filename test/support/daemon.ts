@@ -75,8 +75,13 @@ export class WalarcDaemon implements AsyncDisposable {
     return logTail(this.logFile);
   }
 
-  /** Starts `walarc serve` and resolves when `/readyz` is green. */
-  async start(): Promise<void> {
+  /** Of the running process: `bin/walarc` becomes Node.js, it does not start one. */
+  get pid(): number {
+    return this.#running.pid;
+  }
+
+  /** Starts `walarc serve` and resolves when `/readyz` answers with `readiness`: green, if nothing else. */
+  async start({ readiness = 200 }: { readiness?: number } = {}): Promise<void> {
     const { workspace, installation } = this.#options;
     const service = new Service(installation.walarc, ["serve", "--config", this.#configFile], {
       account: workspace.account,
@@ -93,7 +98,7 @@ export class WalarcDaemon implements AsyncDisposable {
         if (!service.isRunning) {
           throw new Hopeless(`it ended with ${await service.ended}\n${this.logTail()}`);
         }
-        return (await this.get("/readyz")).status === 200;
+        return (await this.get("/readyz")).status === readiness;
       },
       { evidence: () => this.logTail() },
     );

@@ -112,6 +112,18 @@ export class LoopMount implements AsyncDisposable {
     await system("fsfreeze", "--unfreeze", this.path);
   }
 
+  /** Shows the file system at a second place as well, until disposed. */
+  async showAt(path: string): Promise<AsyncDisposable> {
+    await system("mount", "--bind", this.path, path);
+    this.#shownAt.push(path);
+    return { [Symbol.asyncDispose]: () => this.#hide(path) };
+  }
+  readonly #shownAt: string[] = [];
+
+  async #hide(path: string): Promise<void> {
+    if (isMounted(path)) await system("umount", "--lazy", path);
+  }
+
   async unmount(): Promise<void> {
     // A killed process lets go of its files a moment after its death was reported.
     const patience = { deadlineMs: 10_000, intervalMs: 20 };
@@ -132,6 +144,7 @@ export class LoopMount implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#frozen) await this.thaw();
+    for (const path of this.#shownAt) await this.#hide(path);
     if (isMounted(this.path)) {
       await this.unmount().catch(() => system("umount", "--lazy", this.path));
     }
@@ -143,6 +156,9 @@ export class LoopMount implements AsyncDisposable {
   abandon(): void {
     const thaw = ["--unfreeze", this.path];
     if (this.#frozen) execFileSync("fsfreeze", thaw, { env: systemEnvironment() });
+    for (const path of this.#shownAt.filter(isMounted)) {
+      execFileSync("umount", ["--lazy", path], { env: systemEnvironment() });
+    }
     removeLeftover(this.#directory);
   }
 }
