@@ -1,4 +1,5 @@
 import { defineConfig } from "vitest/config";
+import { SummaryReporter } from "./test/support/summary-reporter.ts";
 
 /** Older ones take a truncated zstd frame for a complete one: what they say would prove nothing. */
 function requireNode(majorWanted: number, minorWanted: number): void {
@@ -16,7 +17,7 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/support/build.ts"],
-    reporters: ["default", "test/support/summary-reporter.ts"],
+    reporters: ["default", new SummaryReporter()],
     // Real servers, disks and processes, on machines that do other things as well. What must be fast
     // says so in its own test.
     testTimeout: 120_000,

@@ -6,7 +6,7 @@ import { fetchCommand } from "./cli/fetch-command.ts";
 import { pushCommand } from "./cli/push-command.ts";
 import { reportFailure } from "./cli/report.ts";
 import { isRecoveryTarget, settingOfArguments } from "./cli/setting.ts";
-import { STOP_STATUS, WalarcError } from "./errors.ts";
+import { FAILURES, STOP_STATUS, WalarcError } from "./errors.ts";
 
 /** The commands whose exit status PostgreSQL acts on. They run on older Nodes too. */
 const HOT_COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
@@ -21,6 +21,10 @@ const [command = "", ...args] = argv;
 process.on("uncaughtException", (error) => {
   process.exit(failedStatus(reportFailure(command, error)));
 });
+
+// And without this it would end with 0 if ever nothing were left to wait for before the command is
+// through. Nothing is a success that was not said to be one.
+process.exitCode = failedStatus(FAILURES.bug.exit);
 
 void main();
 

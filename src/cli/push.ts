@@ -28,7 +28,9 @@ export async function pushFile(
       signal: options.signal,
     });
     const where = describeServer(options.endpoint.address);
-    if (answer.status !== 200 && answer.status !== 201) throw failureIn(answer, where);
+    if (answer.status !== 200 && answer.status !== 201) {
+      throw failureIn(answer, where, ["absent", "gap"]);
+    }
     const stored = answer.headers.get("walarc-sha256");
     if (stored === undefined || !answer.isRequestSent) {
       const hint = "is this walarc's address, or does a proxy answer in its place?";

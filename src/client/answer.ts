@@ -55,8 +55,8 @@ export class AnswerReader {
   }
 
   /**
-   * Takes the next bytes of the connection. Throws `MalformedAnswer`. What follows a complete answer
-   * is nobody's: it is not read.
+   * Takes the next bytes of the connection. Throws `MalformedAnswer`. What follows a complete
+   * answer is nobody's: it is not read.
    */
   push(bytes: Buffer): void {
     let rest = bytes;

@@ -25,7 +25,7 @@ export interface Endpoint {
 /** A body of a known length, read piece by piece. */
 export interface RequestBody {
   readonly sizeBytes: number;
-  /** Fills the beginning of `buffer` and returns how many bytes; may throw, which ends the request. */
+  /** Fills the beginning of `buffer` and returns how many bytes. May throw: that ends the request. */
   read(buffer: Buffer): number;
 }
 
@@ -150,7 +150,7 @@ class Conversation {
       this.#settle = { resolve, reject };
     });
     const socket = await openSocket(endpoint, (bytes) => this.#guard(() => this.#take(bytes)));
-    keepReadingAfterWriteErrors(socket);
+    readOnceMoreAfterWriteErrors(socket);
     socket.once("error", (error) => this.#fail(connectionError(error, this.#where)));
     socket.once("end", () => this.#guard(() => this.#end()));
     socket.once("close", () => this.#guard(() => this.#end()));
@@ -176,7 +176,7 @@ class Conversation {
     this.#request.onSent?.();
   }
 
-  /** Keeps `WRITES_UNDER_WAY_MAX` buffers on their way until all is sent or the server has answered. */
+  /** Keeps buffers on their way until all is sent or the server has answered. */
   #sendBody(socket: Socket): void {
     const { body } = this.#request;
     if (body === undefined) return;
@@ -242,12 +242,17 @@ class Conversation {
 
 /**
  * A server may answer early and close while we still send. Node takes the failed write for the end
- * of the socket and would drop the answer that has already arrived; the end of reading is the end.
+ * of the socket and would drop the answer that has already arrived, so that end is put off until
+ * the event loop has polled once more: nothing can arrive later.
  */
-function keepReadingAfterWriteErrors(socket: Socket): void {
+function readOnceMoreAfterWriteErrors(socket: Socket): void {
   const destroy = socket.destroy.bind(socket);
-  socket.destroy = (error?: NodeJS.ErrnoException) =>
-    error?.syscall === "write" ? socket : destroy(error);
+  socket.destroy = (error?: NodeJS.ErrnoException) => {
+    if (error?.syscall !== "write") return destroy(error);
+    // The first may run before the next poll, the second never does.
+    setImmediate(() => setImmediate(() => destroy(error)));
+    return socket;
+  };
 }
 
 const CONNECTION_ERRORS: Readonly<Record<string, { why: string; hint?: string }>> = {

@@ -26,6 +26,3 @@ export class SummaryReporter implements Reporter {
     process.stdout.write(`${passed} passed, ${failed} failed, ${skipped} skipped\n`);
   }
 }
-
-// biome-ignore lint/style/noDefaultExport: vitest takes a reporter's default export only.
-export default SummaryReporter;
