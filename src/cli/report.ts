@@ -2,7 +2,7 @@
 import { writeSync } from "node:fs";
 import { FAILURES, type FailureCode, WalarcError } from "../errors.ts";
 
-/** The failure behind any thrown value; what nobody expected is a `bug` that says where it arose. */
+/** The failure behind any thrown value; what nobody expected is a `bug` that says where. */
 export function failureOf(error: unknown): WalarcError {
   if (error instanceof WalarcError) return error;
   if (!(error instanceof Error)) return new WalarcError("bug", String(error), { cause: error });

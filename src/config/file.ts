@@ -35,20 +35,13 @@ export async function findConfig(options: {
 /** The configuration in a file. Rejects with `usage`: every problem, or why it cannot be read. */
 export async function readConfigFile(path: string): Promise<Config> {
   const { text, warnings } = await readConfigText(path);
-  const config = inFile(path, () => parseConfig(text));
-  return { ...config, warnings: [...warnings, ...config.warnings] };
-}
-
-/** Runs a step that throws `WalarcError`s about a file's content; they then name the file. */
-export function inFile<Value>(path: string, step: () => Value): Value {
   try {
-    return step();
+    const config = parseConfig(text);
+    return { ...config, warnings: [...warnings, ...config.warnings] };
   } catch (error) {
     if (!(error instanceof WalarcError)) throw error;
-    throw new WalarcError(error.code, `${path}: ${error.message}`, {
-      ...(error.hint === undefined ? {} : { hint: error.hint }),
-      cause: error,
-    });
+    const hint = error.hint === undefined ? {} : { hint: error.hint };
+    throw new WalarcError("usage", `${path}: ${error.message}`, { ...hint, cause: error });
   }
 }
 

@@ -9,7 +9,7 @@ export interface ListenAddress {
 
 const HOST_NAME = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/;
 
-/** `host:port` or `[IPv6]:port`. A host is always written: nothing listens to the world by accident. */
+/** `host:port` or `[IPv6]:port`. Without a host nothing listens: not to the world by accident. */
 export function parseListenAddress(text: string): ListenAddress | undefined {
   const [, v6, name, digits] = /^(?:\[([^\]]+)\]|([^:[\]]+)):([0-9]{1,5})$/.exec(text) ?? [];
   const port = Number(digits);

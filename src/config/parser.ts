@@ -1,8 +1,8 @@
 /** From the text of a configuration file to a `Config`, or to all its problems. */
 import { join } from "node:path";
-import { WalarcError } from "../errors.ts";
 import { crossProblems, warningsOf } from "./checks.ts";
 import type { ClusterConfig, Config, ServerConfig, StoreConfig } from "./config.ts";
+import { ConfigFailure } from "./failure.ts";
 import { measureSizeBytes, parseSystemIdentifier } from "./forms.ts";
 import { parseListenAddress } from "./listen.ts";
 import { formatPath, type Problem, shapeProblems, type Table } from "./problems.ts";
@@ -11,7 +11,7 @@ import { parseToml, takeOutDates } from "./toml.ts";
 import { parseDurationMs, parseFileMode } from "./units.ts";
 import { unsupportedProblems } from "./unsupported.ts";
 
-/** The configuration in a TOML text. Throws `usage` with every problem and its path. */
+/** The configuration in a TOML text. Throws a `ConfigFailure` with every problem. */
 export function parseConfig(text: string): Config {
   return configOf(parseToml(text));
 }
@@ -27,7 +27,18 @@ export function defaultConfig(workingDirectory: string): Config {
   return { ...config, embeddedDirectory: directory };
 }
 
-/** Makes a `Config` of parsed tables and changes them. Throws `usage` with every problem. */
+/**
+ * Whether the text is a client's configuration, with no table but `[client]`. Throws a
+ * `ConfigFailure` when it is one and has problems.
+ */
+export function checkClientFile(text: string): boolean {
+  const tables = parseToml(text);
+  if (Object.keys(tables).join() !== "client") return false;
+  configOf({ ...tables, store: { kind: "disk", path: "/" } });
+  return true;
+}
+
+/** Makes a `Config` of parsed tables and changes them. Throws a `ConfigFailure`. */
 export function configOf(tables: Table): Config {
   const problems = [...takeOutDates(tables), ...shapeProblems(tables)];
   problems.push(...crossProblems(tables, problems));
@@ -38,11 +49,8 @@ export function configOf(tables: Table): Config {
 }
 
 function throwProblems(problems: readonly Problem[]): void {
-  const lines = problems.map(({ path, why }) => `${formatPath(path)}: ${why}`);
-  const [first] = lines;
-  if (first === undefined) return;
-  const message = lines.length === 1 ? first : `${lines.length} problems\n${lines.join("\n")}`;
-  throw new WalarcError("usage", message);
+  if (problems.length === 0) return;
+  throw new ConfigFailure(problems.map(({ path, why }) => ({ path: formatPath(path), why })));
 }
 
 function convert(file: FileConfig): Config {

@@ -9,8 +9,8 @@ export type ServerAddress =
 const SOCKET_PATH_BYTES_MAX = 107;
 
 /**
- * The address in `unix:/path`, `http://host:port` or `https://host:port`, or else what is wrong with
- * the text. A URL without a port has its scheme's usual one.
+ * The address in `unix:/path`, `http://host:port` or `https://host:port`, or else what is wrong
+ * with the text. A URL without a port has its scheme's usual one.
  */
 export function parseServerAddress(text: string): ServerAddress | string {
   if (text.startsWith("unix:")) return parseSocket(text);

@@ -1,10 +1,10 @@
 import { parse, TomlDate, TomlError } from "smol-toml";
-import { WalarcError } from "../errors.ts";
+import { ConfigFailure } from "./failure.ts";
 import { isTable, type Path, type Problem, type Table } from "./problems.ts";
 
 /**
- * The tables of a TOML text. Whole numbers too large for a `number` are `bigint`s. Throws `usage`
- * with line and column.
+ * The tables of a TOML text. Whole numbers too large for a `number` are `bigint`s. Throws a
+ * `ConfigFailure` with line and column.
  */
 export function parseToml(text: string): Table {
   try {
@@ -13,7 +13,8 @@ export function parseToml(text: string): Table {
     if (!(error instanceof TomlError)) throw error;
     const [first = ""] = error.message.split("\n");
     const why = first.replace(/^Invalid TOML document: /, "");
-    throw new WalarcError("usage", `line ${error.line}, column ${error.column}: ${why}`, {
+    const path = `line ${error.line}, column ${error.column}`;
+    throw new ConfigFailure([{ path, why }], {
       hint: "the file must be TOML: texts in quotes, one key = value a line",
       cause: error,
     });
