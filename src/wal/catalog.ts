@@ -9,31 +9,12 @@ import {
   segmentNumber,
   segmentNumberOf,
 } from "./segment.ts";
+import type { ArchivedRange, Gap, TimelineStatus } from "./timeline-status.ts";
 
-/** One timeline as the status shows it. */
-export interface TimelineStatus {
+/** The archived segments of one timeline. */
+export interface TimelineSegments {
   readonly timeline: number;
-  readonly parent: number | null;
-  readonly switchLsn: string | null;
-  readonly ranges: readonly ArchivedRange[];
-  readonly gaps: readonly Gap[];
-}
-
-export interface ArchivedRange {
-  readonly first: string;
-  readonly last: string;
-  readonly segments: number;
-}
-
-/**
- * Missing segments between two neighbours. Where a timeline's beginning is missing, `after` is on
- * its parent; where its end is, `before` is the first segment of the child that left it last.
- */
-export interface Gap {
-  /** `null` only where no segment can come before. */
-  readonly after: string | null;
-  readonly before: string;
-  readonly segments: number;
+  readonly ranges: readonly SegmentRange[];
 }
 
 /**
@@ -81,6 +62,19 @@ export class Catalog {
         }
       }
     }
+  }
+
+  /** Archived segments by number, per timeline in no order. */
+  *segmentRanges(): Generator<TimelineSegments, void, void> {
+    for (const [timeline, ranges] of this.#segments) yield { timeline, ranges: ranges.ranges() };
+  }
+
+  /** Whether any archived WAL file is of this timeline, or is a history that names it. */
+  knows(timeline: number): boolean {
+    const { origins, departures } = this.#readLineage();
+    if ([this.#segments, origins, departures].some((map) => map.has(timeline))) return true;
+    const digits = historyName(timeline).slice(0, 8);
+    return this.#others.values().some((name) => name.startsWith(digits));
   }
 
   /** Of all segments missing in `timelines()`: how many. */
@@ -138,11 +132,8 @@ export class Catalog {
       }
       return;
     }
-    const ranges = this.#segments.get(name.timeline);
     const number = this.#numberOf(name);
-    if (ranges === undefined || number === undefined) return;
-    ranges.remove(number);
-    if (ranges.count === 0) this.#segments.delete(name.timeline);
+    if (number !== undefined) this.#segments.get(name.timeline)?.remove(number);
   }
 
   holds(name: WalName): boolean {

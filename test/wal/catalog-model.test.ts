@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import type { TimelineStatus } from "../../src/wal/catalog.ts";
+import type { TimelineStatus } from "../../src/wal/timeline-status.ts";
 import { requireWalName } from "../../src/wal/name.ts";
 import { catalogOf, MIB, segment, type Switch } from "./catalog-maker.ts";
 

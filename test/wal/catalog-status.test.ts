@@ -80,6 +80,16 @@ describe("the status", () => {
     expect(gapsOf(catalog)).toEqual([[2, segment(1, 5).text, segment(2, 8).text, 2]]);
   });
 
+  test("shows a gap in the middle between neighbours of the timeline itself", () => {
+    const child = catalogOf({ 1: [5], 2: [6, 9] }, HISTORY_OF_2);
+    expect(gapsOf(child)).toEqual([[2, segment(2, 6).text, segment(2, 9).text, 2]]);
+  });
+
+  test("shows a gap of a parent that went on after its child left", () => {
+    const parent = catalogOf({ 1: [1, 2, 9], 2: [4] }, [2, [1, 4, 0x98]]);
+    expect(gapsOf(parent)).toEqual([[1, segment(1, 2).text, segment(1, 9).text, 6]]);
+  });
+
   test("shows a timeline of which nothing is left but its descendants' word", () => {
     const catalog = catalogOf({ 1: [1, 2, 3], 3: [9] }, [3, [1, 4, 1], [2, 9, 1]]);
     expect(gapsOf(catalog)).toEqual([[2, segment(1, 3).text, segment(3, 9).text, 5]]);

@@ -113,6 +113,8 @@ describe("missing: gap or absent", () => {
 
   // The child's first segment begins with a copy of what the parent wrote into it.
   test.each([
+    ["the first byte of all", 0, 0, []],
+    ["the first byte of segment 1", 1, 0, [0]],
     ["the last byte of segment 5", 5, 16 * MIB - 1, [0, 1, 2, 3, 4]],
     ["the first byte of segment 6", 6, 0, [0, 1, 2, 3, 4, 5]],
     ["the second byte of segment 6", 6, 1, [0, 1, 2, 3, 4, 5]],

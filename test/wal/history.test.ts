@@ -53,11 +53,16 @@ describe("what is read as PostgreSQL reads it", () => {
     ["anything after the LSN", "1\t0/5000\tbefore\t# 2\t0/6000\tx"],
     ["something stuck to the LSN", "1\t0/5000;reason\n"],
     ["a reason in no encoding we know", '1\t0/5000\tat restore point "\u00e4\ufffd"\n'],
-    ["lower case in the LSN", "1\t0/5000\n".toLowerCase()],
     ["a padded LSN", "1\t00000000/00005000\treason\n"],
   ])("%s", (_what, text) => {
     const parents = [{ timeline: 1, switchLsn: 0x5000n }];
     expect(parse("00000002.history", text)).toEqual({ timeline: 2, parents });
+  });
+
+  test("hex digits of either case", () => {
+    const parents = [{ timeline: 1, switchLsn: 0xab_0000_cdefn }];
+    expect(parse("00000002.history", "1\tAB/CDEF\tx\n").parents).toEqual(parents);
+    expect(parse("00000002.history", "1\tab/cdef\tx\n").parents).toEqual(parents);
   });
 
   test("the greatest timelines and LSNs", () => {
