@@ -51,10 +51,11 @@ export class Directories {
   /** Makes every name in `path` durable, and `path` itself. */
   async settle(path: string): Promise<void> {
     await this.#sync(path);
-    for (let at = path; !this.#settled.has(at); at = dirname(at)) {
-      await this.#sync(dirname(at));
-      this.#settled.add(at);
-    }
+    const unsettled = [];
+    for (let at = path; !this.#settled.has(at); at = dirname(at)) unsettled.push(at);
+    for (const at of unsettled) await this.#sync(dirname(at));
+    // Only now: one that counts as settled ends the way up for those below it.
+    for (const at of unsettled) this.#settled.add(at);
   }
 
   async #sync(path: string): Promise<void> {

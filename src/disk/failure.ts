@@ -80,8 +80,8 @@ export function errno(code: string, message: string): NodeJS.ErrnoException {
 }
 
 /**
- * The one place where a disk's errors become ours: `store-failed`, with what to do about it. What is
- * not a system's error passes unchanged.
+ * The one place where a disk's errors become ours: `store-failed`, with what to do about it. What
+ * is not a system's error passes unchanged.
  */
 export function storeFailure(error: unknown, doing: string): unknown {
   if (!isErrno(error)) return error;

@@ -1,9 +1,9 @@
 /**
- * The seam between walarc and a disk: every verb the disk store needs, and no other. The real one is
- * `NodeFileSystem`; tests use a simulated one that forgets, at a crash, what was never synced.
+ * The seam between walarc and a disk: every verb the disk store needs, and no other. The real one
+ * is `NodeFileSystem`; tests use a simulated one that forgets, at a crash, what was never synced.
  *
- * Verbs reject with the system's own errors (an `errno` name in `code`). What a caller has to expect
- * in good health is a value instead: a name that is taken, a name that is not there.
+ * Verbs reject with the system's own errors (an `errno` name in `code`). What a caller has to
+ * expect in good health is a value instead: a name that is taken, a name that is not there.
  */
 export interface FileSystem {
   /** The path without symbolic links, or `undefined` when nothing is there. */

@@ -8,10 +8,10 @@ const SQLITE_BUSY = 5;
 /**
  * Takes `path` against every other process, and against a second time in this one.
  *
- * Node has no file lock of its own, but SQLite, which it carries, locks its files with the kernel's.
- * So the lock belongs to this process and not to what a file says: `kill -9` releases it, and no
- * stale number can name a stranger. The database stays empty and its journal in memory: once the
- * lock is held, nothing is written any more, whatever becomes of the disk.
+ * Node has no file lock of its own, but SQLite, which it carries, locks its files with the
+ * kernel's. So the lock belongs to this process and not to what a file says: `kill -9` releases it,
+ * and no stale number can name a stranger. The database stays empty and its journal in memory: once
+ * the lock is held, nothing is written any more, whatever becomes of the disk.
  *
  * Rejects with `store-failed` when it is taken, and with the system's error when the file cannot be
  * written (EROFS).

@@ -30,7 +30,9 @@ export class StoreRoot implements Disposable {
     this.#fileSystem = fileSystem;
   }
 
-  /** Rejects with `usage` when the directory is not one for us, `store-failed` when it is locked. */
+  /**
+   * Rejects with `usage` when the directory is not one for us, `store-failed` when it is locked.
+   */
   static async open(path: string, fileSystem: FileSystem): Promise<StoreRoot> {
     await makeDurably(resolve(path), fileSystem);
     const root = new StoreRoot((await fileSystem.resolve(path)) ?? path, fileSystem);

@@ -9,9 +9,10 @@ import type { FileSystem, WritableFile } from "./file-system.ts";
 const UNSYNCED_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
- * A new file under a name that nobody looks for: first `open`, then `sealed` (its content durable, its
- * size proven), at last `taken` (it has its final name). One failure and it can only be disposed:
- * after a failed sync the kernel may count lost pages as written, so syncing again proves nothing.
+ * A new file under a name that nobody looks for: first `open`, then `sealed` (its content durable,
+ * its size proven), at last `taken` (it has its final name). One failure and it can only be
+ * disposed: after a failed sync the kernel may count lost pages as written, so syncing again proves
+ * nothing.
  */
 export class StagedFile implements AsyncDisposable {
   readonly path: string;

@@ -9,9 +9,9 @@ export interface Tree {
 }
 
 /**
- * Paths of the regular files under `prefix` (`""` or ending in `/`), relative to the root and in the
- * order of the whole path, not of its parts: `a.b` stands before `a/b`, because `.` sorts before `/`.
- * One directory at a time is in memory, and no file is touched.
+ * Paths of the regular files under `prefix` (`""` or ending in `/`), relative to the root and in
+ * the order of the whole path, not of its parts: `a.b` stands before `a/b`, because `.` sorts
+ * before `/`. One directory at a time is in memory, and no file is touched.
  */
 export async function* listTree(
   tree: Tree,
