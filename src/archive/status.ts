@@ -1,5 +1,5 @@
 /** What a cluster's archive holds, for people and programs (contract, section 9). */
-import type { TimelineStatus } from "../wal/catalog.ts";
+import type { TimelineStatus } from "../wal/timeline-status.ts";
 import type { ClusterArchive } from "./cluster.ts";
 
 export interface Claim {
