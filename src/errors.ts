@@ -30,14 +30,18 @@ export const FAILURES = {
 
 export type FailureCode = keyof typeof FAILURES;
 
-/** Ends a fetch in recovery: above 125, so that PostgreSQL stops instead of opening the database. */
+/**
+ * Ends a fetch in recovery: above 125, so that PostgreSQL stops instead of opening the database.
+ */
 export const STOP_STATUS = 200;
 
 export function isFailureCode(text: unknown): text is FailureCode {
   return typeof text === "string" && Object.hasOwn(FAILURES, text);
 }
 
-/** An operating failure: expected to happen some day, and handled. Bugs are plain errors instead. */
+/**
+ * An operating failure: expected to happen some day, and handled. Bugs are plain errors instead.
+ */
 export class WalarcError extends Error {
   override readonly name = "WalarcError";
   readonly code: FailureCode;

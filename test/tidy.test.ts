@@ -28,8 +28,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "http/": "errors.ts version.ts token.ts wal/ archive/ object/ telemetry/ lifecycle.ts",
   "daemon.ts":
     "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts store/ archive/ http/",
-  "cli/":
-    "errors.ts version.ts token.ts wal/ config/ client/ lifecycle.ts daemon.ts types:archive/",
+  "cli/": "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ daemon.ts types:archive/",
   "commands.ts": "errors.ts version.ts cli/",
   "main.ts": "errors.ts version.ts cli/ commands.ts",
 };
@@ -86,7 +85,7 @@ const RULES: Readonly<Record<string, (path: string, text: string) => readonly st
 
   "a file fits in a few screens, a line on one": (_path, text) => {
     const lines = text.trimEnd().split("\n");
-    const wide = lines.flatMap((line, at) => (line.length > 100 ? [`line ${at + 1} is wide`] : []));
+    const wide = lines.flatMap((line, at) => (isWide(line) ? [`line ${at + 1} is wide`] : []));
     return lines.length > 300 ? [`${lines.length} lines`, ...wide] : wide;
   },
 };
@@ -187,6 +186,7 @@ describe("a rule finds what it forbids", () => {
     [exports, "http/x.ts", 'export const a = "from";\nconst b = "as default ";'.slice(0, 24)],
     [names, "http/wal-routes.ts", ""],
     [sizes, "http/x.ts", `${"x\n".repeat(299)}${"x".repeat(100)}\n`],
+    [sizes, "wal/x.test.ts", `  test("${"x".repeat(100)}", () => {`],
   ])("and lets the rest be: %s: %s %j", (rule, path, text) => {
     expect(broken(rule ?? "", new Map([[path, text]]))).toEqual([]);
   });
@@ -217,6 +217,11 @@ function broken(rule: string, tree: SourceTree): string[] {
   return [...tree].flatMap(([path, text]) => {
     return (RULES[rule]?.(path, text) ?? ["no such rule"]).map((fault) => `${path}: ${fault}`);
   });
+}
+
+/** The title of a test is a sentence, and stays in one piece. */
+function isWide(line: string): boolean {
+  return line.length > 100 && !/^\s*(?:test|describe)\("/.test(line);
 }
 
 function isNoun(part: string): boolean {

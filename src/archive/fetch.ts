@@ -17,7 +17,8 @@ export interface FetchOptions extends Signalled {
  * The store is asked first and the catalog explains a miss, so "absent" is only ever said of a file
  * that neither of them knows. PostgreSQL may end a recovery on that word.
  *
- * Rejects with `absent`, `gap`, `corrupt`, `rejected` (another system identifier) or `store-failed`.
+ * Rejects with `absent`, `gap`, `corrupt`, `rejected` (another system identifier) or
+ * `store-failed`.
  */
 export async function fetchWalFile(
   cluster: ClusterArchive,
@@ -62,7 +63,7 @@ function explainMiss(cluster: ClusterArchive, name: WalName): WalarcError {
       "gap",
       `${name.text} is missing from cluster "${cluster.name}", although its timeline goes on`,
       {
-        hint: 'a recovery cannot pass it: look for the file in pg_wal of the servers, see "walarc status"',
+        hint: 'a recovery cannot pass it: look in pg_wal of the servers, see "walarc status"',
       },
     );
   }

@@ -7,7 +7,9 @@ export class Gate {
     this.#free = places;
   }
 
-  /** Resolves to the way out; disposing it lets the next one in. Rejects when `signal` aborts first. */
+  /**
+   * Resolves to the way out; disposing it lets the next one in. Rejects when `signal` aborts first.
+   */
   async enter(options: { signal: AbortSignal }): Promise<Disposable> {
     options.signal.throwIfAborted();
     if (this.#free > 0) this.#free -= 1;

@@ -45,8 +45,8 @@ interface ReadBody {
 }
 
 /**
- * Resolves only when the WAL file is durable in the store. PostgreSQL pushes again after a crash, so
- * the same bytes again are a success, even on a full store; other bytes under the same name mean
+ * Resolves only when the WAL file is durable in the store. PostgreSQL pushes again after a crash,
+ * so the same bytes again are a success, even on a full store; other bytes under the same name mean
  * two servers where one should be, and are never accepted.
  */
 export async function pushWalFile(

@@ -34,7 +34,9 @@ export async function inspectStored(
   }
 }
 
-/** The metadata alone, `undefined` when nothing is stored, "damaged" when they can't be believed. */
+/**
+ * The metadata alone, `undefined` when nothing is stored, "damaged" when they can't be believed.
+ */
 export async function storedMetadata(
   cluster: ClusterArchive,
   name: WalName,

@@ -25,7 +25,9 @@ export interface Endpoint {
 /** A body of a known length, read piece by piece. */
 export interface RequestBody {
   readonly sizeBytes: number;
-  /** Fills the beginning of `buffer` and returns how many bytes. May throw: that ends the request. */
+  /**
+   * Fills the beginning of `buffer` and returns how many bytes. May throw: that ends the request.
+   */
   read(buffer: Buffer): number;
 }
 

@@ -115,7 +115,7 @@ export class StoreRoot implements Disposable {
     if (format === FORMAT) return format;
     if (typeof format === "number") {
       throw new WalarcError("usage", `the store "${this.path}" has format ${format}`, {
-        hint: `This walarc knows format ${FORMAT} and has changed nothing; use the one that made it`,
+        hint: `This walarc knows format ${FORMAT} and changed nothing; use the one that made it`,
       });
     }
     throw new WalarcError("usage", `"${path}" does not tell the format of the store`, {

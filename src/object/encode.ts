@@ -26,8 +26,8 @@ export interface EncodeOptions {
 }
 
 /**
- * Yields the object's bytes: one zstd frame with its checksum flag set, then the metadata. A yielded
- * buffer may be kept. Rejects with whatever `plain` or `describe` reject with.
+ * Yields the object's bytes: one zstd frame with its checksum flag set, then the metadata. A
+ * yielded buffer may be kept. Rejects with whatever `plain` or `describe` reject with.
  */
 export async function* encodeObject(
   plain: AsyncIterable<Buffer>,

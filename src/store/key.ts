@@ -12,7 +12,9 @@ export function isClusterName(name: string): boolean {
   return /^[a-z0-9][a-z0-9_-]{0,62}$/.test(name);
 }
 
-/** The cluster that all keys with the prefix belong to, or `undefined` when there may be several. */
+/**
+ * The cluster that all keys with the prefix belong to, or `undefined` when there may be several.
+ */
 export function clusterOfPrefix(prefix: string): string | undefined {
   return /^clusters\/([^/]+)\//.exec(prefix)?.[1];
 }

@@ -1,7 +1,9 @@
 import { WalarcError } from "../errors.ts";
 
 export interface LaneOptions {
-  /** Operations under way at the same time. Each may hold a thread of the pool as long as it hangs. */
+  /**
+   * Operations under way at the same time. Each may hold a thread of the pool as long as it hangs.
+   */
   readonly limit: number;
   /** So long a caller waits, for its turn and the operation together. */
   readonly deadlineMs: number;
@@ -18,8 +20,8 @@ interface Waiting {
 /**
  * The bounded share of storage operations that one cluster may have under way. An operation that
  * hangs cannot be stopped, only left: its caller is told after the deadline, while its place stays
- * taken until it really ends. As long as one of them is overdue the lane is *sick* and takes nothing
- * new. It heals by itself when the last overdue operation ends.
+ * taken until it really ends. As long as one of them is overdue the lane is *sick* and takes
+ * nothing new. It heals by itself when the last overdue operation ends.
  */
 export class Lane {
   readonly #subject: string;
@@ -66,7 +68,7 @@ export class Lane {
           if (isLeft) abandon?.(value);
           else resolve(value);
         } catch (error) {
-          reject(error); // Nobody hears it when the caller has left, and has been told of a failure.
+          reject(error); // Unheard when the caller has left, and has been told of a failure.
         }
       },
       warn: () => leave(this.#sickness()),
@@ -89,9 +91,9 @@ export class Lane {
   }
 
   /**
-   * Runs what must be done in any case (closing, removing what is staged), however sick the lane is,
-   * and not before `after` has settled. Resolves when it is done, but keeps no caller waiting for a
-   * lane that is sick.
+   * Runs what must be done in any case (closing, removing what is staged), however sick the lane
+   * is, and not before `after` has settled. Resolves when it is done, but keeps no caller waiting
+   * for a lane that is sick.
    */
   async finish(operation: () => Promise<void>, after: Promise<unknown>[] = []): Promise<void> {
     const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -149,7 +151,7 @@ export class Lane {
 
   #sickness(): WalarcError {
     const seconds = this.#options.sickAfterMs / 1000;
-    const message = `storage of ${this.#subject} hangs: an operation takes longer than ${seconds} s`;
+    const message = `storage of ${this.#subject} hangs: an operation takes over ${seconds} s`;
     return new WalarcError("store-failed", message, { hint: HINT });
   }
 

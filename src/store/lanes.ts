@@ -132,7 +132,9 @@ export class LanedStore implements Store {
   }
 }
 
-/** One object in its lane: disposing it waits for its operations, those too that callers have left. */
+/**
+ * One object in its lane: disposing it waits for its operations, those too that callers have left.
+ */
 class LanedUse implements AsyncDisposable {
   readonly #lane: () => Lane;
   readonly #object: AsyncDisposable;

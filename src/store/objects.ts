@@ -224,8 +224,8 @@ export class Objects {
   }
 
   /**
-   * A person may tidy away what was set aside (`conflicts/`), but where WAL files were a moment ago,
-   * a directory that is gone means that somebody removes the archive under us.
+   * A person may tidy away what was set aside (`conflicts/`), but where WAL files were a moment
+   * ago, a directory that is gone means that somebody removes the archive under us.
    */
   async #makeDirectory(path: string): Promise<void> {
     const parent = dirname(path);

@@ -34,7 +34,9 @@ export interface ReadableStore {
 }
 
 export interface Store extends ReadableStore, AsyncDisposable {
-  /** A new object that nobody can see until it is published. Dispose it: unpublished, it is gone. */
+  /**
+   * A new object that nobody can see until it is published. Dispose it: unpublished, it is gone.
+   */
   stage(cluster: string, options: Signalled): Promise<StagedObject>;
 
   /**
@@ -57,7 +59,9 @@ export interface StagedObject extends AsyncDisposable {
   /** Appends. The bytes may be reused once it resolves. */
   write(bytes: Uint8Array): Promise<void>;
 
-  /** At most once. With "exists" the caller still owns what it staged and may publish it elsewhere. */
+  /**
+   * At most once. With "exists" the caller still owns what it staged and may publish it elsewhere.
+   */
   publish(key: string, options: Signalled): Promise<"created" | "exists">;
 
   /** Takes the place of a damaged object, which is kept under `clusters/{cluster}/damaged/`. */
@@ -78,7 +82,9 @@ export interface ListedObject {
 
 export interface OpenObject extends AsyncDisposable {
   readonly storedBytes: number;
-  /** Exactly `length` bytes from `position`; rejects with `corrupt` when the object ends earlier. */
+  /**
+   * Exactly `length` bytes from `position`; rejects with `corrupt` when the object ends earlier.
+   */
   read(position: number, length: number): Promise<Buffer>;
 }
 

@@ -23,8 +23,9 @@ import { type Fault, FaultServer } from "../support/fault-server.ts";
 import { makeSegment, MIB } from "../support/wal-maker.ts";
 
 /*
- * reliability A8: what each fault makes push and fetch end with. A fetch in recovery always ends with
- * 200, and only `absent` with 1, because PostgreSQL takes 1 to 125 for the end of the WAL there.
+ * reliability A8: what each fault makes push and fetch end with. A fetch in recovery always ends
+ * with 200, and only `absent` with 1, because PostgreSQL takes 1 to 125 for the end of the WAL
+ * there.
  */
 
 const SEGMENT = makeSegment({ number: 7, segmentSizeBytes: MIB });

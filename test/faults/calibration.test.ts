@@ -5,11 +5,12 @@ import { LoopMount } from "../support/loop-mount.ts";
 import { type Loss, lossesOf, syncPath, type Writer, writeWhole } from "../support/power-cut.ts";
 
 /*
- * A harness that was never seen red proves nothing. These writers make the mistakes that archivers in
- * use have made, and the power cut must convict each of them; the last one makes none.
+ * A harness that was never seen red proves nothing. These writers make the mistakes that archivers
+ * in use have made, and the power cut must convict each of them; the last one makes none.
  *
- * All of them are found on both file systems. A lost name shows by the cut alone; a torn file, and a
- * source lost with it, only when somebody else's fsync commits the journal before the writer's own.
+ * All of them are found on both file systems. A lost name shows by the cut alone; a torn file, and
+ * a source lost with it, only when somebody else's fsync commits the journal before the writer's
+ * own.
  */
 
 const WRITERS: readonly { title: string; writer: Writer; losses: readonly Loss[] }[] = [

@@ -7,7 +7,9 @@ import { FaultScene, filesBelow, reportLogsOf } from "../support/fault-scene.ts"
 import { fetchWal, pushWal } from "../support/wal-http.ts";
 import { type MadeFile, makeSegment, MIB, sha256Of } from "../support/wal-maker.ts";
 
-/** What a disk, a file system or a hasty hand does to a file; `neighbour` is another whole object. */
+/**
+ * What a disk, a file system or a hasty hand does to a file; `neighbour` is another whole object.
+ */
 type Damage = (object: Buffer, neighbour: Buffer) => Buffer;
 
 const PLACES = 64;

@@ -15,8 +15,8 @@ import { fetchWal } from "../support/wal-http.ts";
 import { type MadeFile, makeSegment, MIB } from "../support/wal-maker.ts";
 
 /*
- * Each call that a push makes on the store fails once, the first, the second and so on, until there is
- * none left to fail. Only libuv's threads are tampered with: they make the calls on files.
+ * Each call that a push makes on the store fails once, the first, the second and so on, until there
+ * is none left to fail. Only libuv's threads are tampered with: they make the calls on files.
  */
 
 /** EAGAIN would do, and EIO ends the process: libuv wakes its loop by writing to an eventfd. */

@@ -37,7 +37,8 @@ for (const kind of ["ext4", "xfs"] as const) {
         });
         const before = ledger.acknowledged;
         const started = performance.now();
-        // The first cut comes late and measures how long a round takes; the others fall anywhere in one.
+        // The first cut comes late and measures how long a round takes; the others fall anywhere in
+        // one.
         const cutAfterMs = cut === 0 ? Infinity : Math.random() * roundMs;
         const pushing = inParallel(files, PUSHERS, async (file) => {
           await ledger.push(file, daemon);

@@ -13,8 +13,8 @@ import { findPostgres } from "../support/postgres-programs.ts";
 import * as maker from "../support/wal-maker.ts";
 
 /*
- * The faults are played with WAL files that no PostgreSQL wrote. Were they not like real ones, a push
- * could be refused for a wrong reason and the test would not notice.
+ * The faults are played with WAL files that no PostgreSQL wrote. Were they not like real ones, a
+ * push could be refused for a wrong reason and the test would not notice.
  */
 
 const { MIB, SYSTEM_IDENTIFIER } = maker;

@@ -76,8 +76,8 @@ describeScene("a promotion inside a segment that the old primary goes on writing
 });
 
 /**
- * A promotion waits for the restore_command that is running and then asks four times more, so misses
- * that took seconds each would add up to half a minute without a primary.
+ * A promotion waits for the restore_command that is running and then asks four times more, so
+ * misses that took seconds each would add up to half a minute without a primary.
  */
 describeScene("an idle standby that knows only the archive", (scene) => {
   const PROMOTION_MS_MAX = 10_000;

@@ -13,8 +13,8 @@ const ALL_ROWS = String(BATCHES * BATCH_ROWS);
 const ROWS = "select count(*) from t";
 
 /**
- * PostgreSQL takes a restore_command's status from 1 to 125 for the end of the WAL, and then opens the
- * database with what it has. So in a recovery nothing but true absence may end like that.
+ * PostgreSQL takes a restore_command's status from 1 to 125 for the end of the WAL, and then opens
+ * the database with what it has. So in a recovery nothing but true absence may end like that.
  */
 describeScene("a recovery to the end of the WAL", (scene) => {
   let primary: PostgresCluster;

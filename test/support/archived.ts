@@ -3,8 +3,8 @@ import { expect } from "vitest";
 import type { WalarcDaemon } from "./daemon.ts";
 
 /**
- * Holds the archive to every one of `files`: what it gives for the name is what PostgreSQL archived,
- * and so is the digest that it tells.
+ * Holds the archive to every one of `files`: what it gives for the name is what PostgreSQL
+ * archived, and so is the digest that it tells.
  */
 export async function expectArchived(
   files: ReadonlyMap<string, Buffer>,

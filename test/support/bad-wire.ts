@@ -4,7 +4,10 @@ import { setTimeout as delay } from "node:timers/promises";
 
 /** How a network fails, as seen from the client. */
 export type WireFault =
-  /** After so many bytes from the client nothing passes any more, in either direction, and nobody says so. */
+  /**
+   * After so many bytes from the client nothing passes any more, in either direction, and nobody
+   * says so.
+   */
   | { readonly kind: "black hole"; readonly afterBytes: number }
   /** After so many bytes from the client the connection is reset. */
   | { readonly kind: "reset"; readonly afterBytes: number }

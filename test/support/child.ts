@@ -57,7 +57,9 @@ process.once("exit", () => {
   for (const service of running) service.signal(service.lastSignal);
 });
 
-/** A child that runs until it is told to stop; whatever it says goes to `logFile`, over restarts. */
+/**
+ * A child that runs until it is told to stop; whatever it says goes to `logFile`, over restarts.
+ */
 export class Service {
   readonly name: string;
   readonly logFile: string;

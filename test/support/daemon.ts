@@ -13,7 +13,9 @@ export interface DaemonOptions {
   readonly storeDirectory?: string;
   /** TOML after the generated `[server]` and `[store]` tables. */
   readonly moreConfig?: string;
-  /** `[server] listen`; `127.0.0.1:0` lets the system choose the port. Nothing listens by default. */
+  /**
+   * `[server] listen`; `127.0.0.1:0` lets the system choose the port. Nothing listens by default.
+   */
   readonly listen?: string;
 }
 
@@ -80,7 +82,10 @@ export class WalarcDaemon implements AsyncDisposable {
     return this.#running.pid;
   }
 
-  /** Starts `walarc serve` and resolves when `/readyz` answers with `readiness`: green, if nothing else. */
+  /**
+   * Starts `walarc serve` and resolves when `/readyz` answers with `readiness`: green, if nothing
+   * else.
+   */
   async start({ readiness = 200 }: { readiness?: number } = {}): Promise<void> {
     const { workspace, installation } = this.#options;
     const service = new Service(installation.walarc, ["serve", "--config", this.#configFile], {

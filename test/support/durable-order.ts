@@ -51,8 +51,8 @@ export function readPushTrace(calls: readonly TracedCall[], objectPath: string):
 }
 
 /**
- * What is wrong with the order of the calls, in words; nothing when a power cut at any moment after the
- * answer finds the object under its name: its bytes are synced before it is published, and its
+ * What is wrong with the order of the calls, in words; nothing when a power cut at any moment after
+ * the answer finds the object under its name: its bytes are synced before it is published, and its
  * directory after that, and the parent of each directory that was made for it, all before the first
  * byte of the answer.
  */

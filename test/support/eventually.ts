@@ -9,8 +9,8 @@ interface Patience {
 }
 
 /**
- * Asks until `probe` gives something other than `undefined` or `false`, and returns that. A probe that
- * throws counts as "not yet"; at the deadline the last error is the cause of ours.
+ * Asks until `probe` gives something other than `undefined` or `false`, and returns that. A probe
+ * that throws counts as "not yet"; at the deadline the last error is the cause of ours.
  */
 export async function eventually<T>(
   what: string,

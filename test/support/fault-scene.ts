@@ -9,8 +9,8 @@ import { Workspace } from "./workspace.ts";
 
 export interface SceneDaemonOptions extends Partial<DaemonOptions> {
   /**
-   * Threads for calls on files. One makes their order, and so the n-th call, the same every time; and
-   * io_uring, which strace cannot see, stays off.
+   * Threads for calls on files. One makes their order, and so the n-th call, the same every time;
+   * and io_uring, which strace cannot see, stays off.
    */
   readonly workers?: number;
 }

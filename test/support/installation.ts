@@ -5,7 +5,9 @@ import { linkOrCopy, type Workspace } from "./workspace.ts";
 
 const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The product where the server account can run it: the checkout may be in a place it cannot enter. */
+/**
+ * The product where the server account can run it: the checkout may be in a place it cannot enter.
+ */
 export interface Installation {
   /** Absolute path of `bin/walarc`. */
   readonly walarc: string;

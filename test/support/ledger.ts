@@ -3,8 +3,9 @@ import { fetchWal, pushWal } from "./wal-http.ts";
 import { type MadeFile, sha256Of } from "./wal-maker.ts";
 
 /**
- * What was promised, kept where no fault of the store can reach it. Whatever happens to the daemon and
- * its disk, what it has acknowledged must come back byte by byte, and nothing else under that name.
+ * What was promised, kept where no fault of the store can reach it. Whatever happens to the daemon
+ * and its disk, what it has acknowledged must come back byte by byte, and nothing else under that
+ * name.
  */
 export class Ledger {
   /** Name to digest. */

@@ -25,9 +25,9 @@ export function findPostgres(): PostgresPrograms | { readonly missing: string } 
 }
 
 /**
- * A server from an npm package (`pg16`, `pg17`, `pg18`), laid out in `directory` where its account can
- * run it. The package leaves the links between its libraries to an install script, which may not
- * have run, so they are made here. There are no client programs in it.
+ * A server from an npm package (`pg16`, `pg17`, `pg18`), laid out in `directory` where its account
+ * can run it. The package leaves the links between its libraries to an install script, which may
+ * not have run, so they are made here. There are no client programs in it.
  */
 export async function packagedPostgres(
   major: number,

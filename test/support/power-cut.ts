@@ -34,9 +34,9 @@ export type Writer = (place: Place) => Generator<"working" | "acknowledged", voi
 export type Loss = "acknowledged file lost" | "torn file visible" | "source lost";
 
 /**
- * Runs the writer once per step and cuts the power right after that step: once as it is, and once after
- * somebody else's fsync, which makes some of the writer's calls durable before others. Returns what was
- * lost at least once.
+ * Runs the writer once per step and cuts the power right after that step: once as it is, and once
+ * after somebody else's fsync, which makes some of the writer's calls durable before others.
+ * Returns what was lost at least once.
  */
 export async function lossesOf(writer: Writer, mount: LoopMount): Promise<Set<Loss>> {
   const losses = new Set<Loss>();

@@ -18,9 +18,9 @@ const LAST_LINE: Readonly<Record<Manner, string>> = {
 };
 
 /**
- * A restore_command around `walarc fetch` that can hold PostgreSQL just before it asks for one file,
- * so that the weather changes in the middle of a recovery and not at some time near it; and that
- * notes what PostgreSQL asked for and what it was told.
+ * A restore_command around `walarc fetch` that can hold PostgreSQL just before it asks for one
+ * file, so that the weather changes in the middle of a recovery and not at some time near it; and
+ * that notes what PostgreSQL asked for and what it was told.
  */
 export class RestoreGate {
   readonly restoreCommand: string;
@@ -63,8 +63,8 @@ ${LAST_LINE[manner]}
   }
 
   /**
-   * Lets something happen while PostgreSQL waits for `name`, and then lets it pass. What it was told
-   * before is forgotten.
+   * Lets something happen while PostgreSQL waits for `name`, and then lets it pass. What it was
+   * told before is forgotten.
    */
   async during(name: string, happening: () => Promise<void> | void): Promise<void> {
     const held = join(this.#directory, `held.${name}`);

@@ -21,8 +21,8 @@ interface ServerOptions {
 }
 
 /**
- * Everything an end-to-end test plays with, in one temporary directory: real PostgreSQL servers, real
- * daemons, and the commands between them, all run as an account without rights.
+ * Everything an end-to-end test plays with, in one temporary directory: real PostgreSQL servers,
+ * real daemons, and the commands between them, all run as an account without rights.
  */
 export class Scene implements AsyncDisposable {
   readonly workspace: Workspace;
@@ -171,8 +171,8 @@ export class Scene implements AsyncDisposable {
 }
 
 /**
- * A `describe` whose tests share one scene and may build on each other. Where there is no PostgreSQL it
- * says so instead, and fails in CI, so that nobody takes silence for success.
+ * A `describe` whose tests share one scene and may build on each other. Where there is no
+ * PostgreSQL it says so instead, and fails in CI, so that nobody takes silence for success.
  */
 export function describeScene(title: string, body: (scene: () => Scene) => void): void {
   const programs = findPostgres();

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import { systemEnvironment } from "./fault-tools.ts";
 
 /**
- * One system call as strace saw it. Its beginning and end are line numbers of one log, so they order
- * calls of all threads: `a` was over before `b` began when `a.ended < b.began`.
+ * One system call as strace saw it. Its beginning and end are line numbers of one log, so they
+ * order calls of all threads: `a` was over before `b` began when `a.ended < b.began`.
  */
 export interface TracedCall {
   readonly thread: number;
@@ -23,13 +23,16 @@ export interface TracedCall {
 }
 
 export interface StraceOptions {
-  /** Calls to log. What is injected is logged as well: strace injects nothing that it does not trace. */
+  /**
+   * Calls to log. What is injected is logged as well: strace injects nothing that it does not
+   * trace.
+   */
   readonly trace: readonly string[];
   /** Faults in strace's words: `fsync:error=EIO:when=2`. They count from here on, per thread. */
   readonly inject?: readonly string[];
   /**
-   * "all" threads, those to come included, or "workers" alone: the threads of libuv that make all calls
-   * on files, but neither write to sockets nor log.
+   * "all" threads, those to come included, or "workers" alone: the threads of libuv that make all
+   * calls on files, but neither write to sockets nor log.
    */
   readonly threads: "all" | "workers";
 }

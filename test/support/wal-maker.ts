@@ -4,7 +4,8 @@ import { join } from "node:path";
 
 /*
  * WAL files made without a PostgreSQL. Written from PostgreSQL's headers (xlog_internal.h,
- * xlogrecord.h) and on purpose without a line of src/wal/, so that both can be held against each other.
+ * xlogrecord.h) and on purpose without a line of src/wal/, so that both can be held against each
+ * other.
  */
 
 /** XLOG_PAGE_MAGIC of PostgreSQL 15 (xlog_internal.h). */
@@ -31,7 +32,9 @@ export interface SegmentWish {
   readonly magic?: number;
   /** Equal seeds give equal bytes. */
   readonly seed?: string | number;
-  /** "dense" does not compress, "mixed" to about a quarter, "sparse" is zero after the first page. */
+  /**
+   * "dense" does not compress, "mixed" to about a quarter, "sparse" is zero after the first page.
+   */
   readonly content?: "dense" | "mixed" | "sparse";
 }
 
@@ -50,7 +53,9 @@ export function makeSegment(wish: SegmentWish): MadeFile {
   return { name: segmentNameOf(wish), bytes };
 }
 
-/** Writes one segment into `directory`; a sparse one never stands in memory whole. Returns its path. */
+/**
+ * Writes one segment into `directory`; a sparse one never stands in memory whole. Returns its path.
+ */
 export function writeSegmentFile(directory: string, wish: SegmentWish): string {
   const path = join(directory, segmentNameOf(wish));
   const size = wish.segmentSizeBytes ?? 16 * MIB;
