@@ -64,10 +64,11 @@ async function compressAll(plain: AsyncIterable<Buffer>, zstd: ZstdCompress): Pr
     throw new Error("the compressor was closed");
   });
   closed.catch(() => {});
+  const blocks = [takeBlock(), takeBlock()] as const;
   let sizeBytes = 0;
   try {
     let written = Promise.resolve();
-    for await (const block of blocksOf(plain)) {
+    for await (const block of blocksOf(plain, blocks)) {
       sizeBytes += block.length;
       hash.update(block);
       await written;
@@ -76,6 +77,9 @@ async function compressAll(plain: AsyncIterable<Buffer>, zstd: ZstdCompress): Pr
       written.catch(() => {});
     }
     await written;
+    // Not before, and not after a failure: while the compressor's thread still reads a block, nobody
+    // else may fill it.
+    for (const block of blocks) returnBlock(block);
     zstd.end();
   } catch (error) {
     zstd.destroy(error as Error);
@@ -91,31 +95,29 @@ function writeTo(zstd: ZstdCompress, block: Buffer): Promise<void> {
 }
 
 /**
- * The same bytes in blocks of `BLOCK_BYTES`, the last one shorter. Two buffers take turns, so a
- * block stays valid until the next but one is asked for.
+ * The same bytes in whole blocks, the last one shorter. The two take turns, so a block stays valid
+ * until the next but one is asked for.
  */
-export async function* blocksOf(plain: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {
-  let filling = takeBlock();
-  let waiting = takeBlock();
+async function* blocksOf(
+  plain: AsyncIterable<Buffer>,
+  [first, second]: readonly [Buffer, Buffer],
+): AsyncGenerator<Buffer, void, void> {
+  let filling = first;
+  let waiting = second;
   let filled = 0;
-  try {
-    for await (const chunk of plain) {
-      let taken = 0;
-      while (taken < chunk.length) {
-        const part = chunk.copy(filling, filled, taken);
-        taken += part;
-        filled += part;
-        if (filled < BLOCK_BYTES) continue;
-        yield filling;
-        [filling, waiting] = [waiting, filling];
-        filled = 0;
-      }
+  for await (const chunk of plain) {
+    let taken = 0;
+    while (taken < chunk.length) {
+      const part = chunk.copy(filling, filled, taken);
+      taken += part;
+      filled += part;
+      if (filled < filling.length) continue;
+      yield filling;
+      [filling, waiting] = [waiting, filling];
+      filled = 0;
     }
-    if (filled > 0) yield filling.subarray(0, filled);
-  } finally {
-    returnBlock(filling);
-    returnBlock(waiting);
   }
+  if (filled > 0) yield filling.subarray(0, filled);
 }
 
 /**

@@ -60,6 +60,22 @@ test.each([1, 40, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES
   },
 );
 
+test("objects encoded at the same time keep to their own content, though they share memory", async () => {
+  const contents = Array.from({ length: 64 }, (_, at) => content(BLOCK_BYTES - at));
+  for (let round = 0; round < 4; round++) {
+    const encoded = await Promise.all(
+      contents.map(async (bytes, at) => {
+        // Some begin when others end, and get the memory that those have given back.
+        await new Promise((resolve) => setTimeout(resolve, at));
+        return encode(bytes);
+      }),
+    );
+    for (const [at, stored] of encoded.entries()) {
+      expect((await readBack(stored)).equals(contents[at] ?? Buffer.alloc(0))).toBe(true);
+    }
+  }
+});
+
 test("chunks of any size make the same object", async () => {
   const bytes = content(2 * BLOCK_BYTES + 77);
   const whole = await encode(bytes, bytes.length);
