@@ -1,0 +1,98 @@
+/** The connections of one server: how many there may be, who gives way, and how they end. */
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+
+/**
+ * Keeps the number of connections bounded without a queue that strangers could fill: at the limit
+ * the oldest connection on which nobody has proved anything gives way to the newest. So thousands
+ * that merely sit there cost nobody a push.
+ */
+export class Connections {
+  readonly #server: Server;
+  readonly #max: number;
+  /** Requests under way, per connection. In order of arrival. */
+  readonly #running = new Map<Socket, number>();
+  /** Those on which no request was admitted yet. In order of arrival. */
+  readonly #strangers = new Set<Socket>();
+  #isStopping = false;
+
+  constructor(server: Server, options: { max: number }) {
+    this.#server = server;
+    this.#max = options.max;
+    server.on("connection", (socket: Socket) => this.#arrive(socket));
+    // Before the router's own listeners, so that a request counts from its first moment on.
+    for (const event of ["request", "checkContinue"]) {
+      server.prependListener(event, (request: IncomingMessage, response: ServerResponse) =>
+        this.#begin(request.socket, response),
+      );
+    }
+  }
+
+  /** No more connections are taken, and each ends with the request that is under way. */
+  get isStopping(): boolean {
+    return this.#isStopping;
+  }
+
+  /** Somebody known sent this request. */
+  admit(request: IncomingMessage): void {
+    this.#strangers.delete(request.socket);
+  }
+
+  /**
+   * Takes no more connections, ends the idle ones at once and the others with their request, and
+   * those that are left after the grace without mercy. Resolves when none is left.
+   */
+  async end(options: { graceMs: number }): Promise<void> {
+    this.#isStopping = true;
+    if (!this.#server.listening) return;
+    const closed = new Promise<void>((resolve) => {
+      this.#server.close(() => resolve());
+    });
+    for (const [socket, running] of this.#running) if (running === 0) socket.destroy();
+    const mercy = setTimeout(() => {
+      for (const socket of this.#running.keys()) socket.destroy();
+    }, options.graceMs);
+    await closed;
+    clearTimeout(mercy);
+  }
+
+  #arrive(socket: Socket): void {
+    if (this.#running.size >= this.#max) this.#makeRoom();
+    if (this.#running.size >= this.#max) {
+      socket.destroy();
+      return;
+    }
+    this.#running.set(socket, 0);
+    this.#strangers.add(socket);
+    socket.once("close", () => this.#forget(socket));
+  }
+
+  #makeRoom(): void {
+    const [stranger] = this.#strangers;
+    const victim = stranger ?? this.#idle();
+    if (victim === undefined) return;
+    this.#forget(victim);
+    victim.destroy();
+  }
+
+  #idle(): Socket | undefined {
+    for (const [socket, running] of this.#running) if (running === 0) return socket;
+    return undefined;
+  }
+
+  #begin(socket: Socket, response: ServerResponse): void {
+    this.#running.set(socket, (this.#running.get(socket) ?? 0) + 1);
+    response.once("close", () => {
+      const running = this.#running.get(socket);
+      if (running === undefined) return;
+      this.#running.set(socket, running - 1);
+      // Its answer may have promised to keep the connection, before the stop.
+      if (this.#isStopping && running === 1) socket.end();
+    });
+  }
+
+  #forget(socket: Socket): void {
+    this.#running.delete(socket);
+    this.#strangers.delete(socket);
+  }
+}

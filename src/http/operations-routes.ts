@@ -1,0 +1,49 @@
+/** For monitoring, and for people with a browser. */
+import type { FastifyInstance } from "fastify";
+import { goneSignal } from "./answer.ts";
+import { requireSomewhere } from "./auth.ts";
+import { statusOfAll } from "./cluster-routes.ts";
+import { PROBLEM_TYPE, problemBody } from "./problem.ts";
+import type { RouteParts } from "./parts.ts";
+import { STATUS_PAGE_POLICY, statusPage } from "./status-page.ts";
+import { WalarcError } from "../errors.ts";
+
+export async function operationsRoutes(server: FastifyInstance, parts: RouteParts): Promise<void> {
+  const { archive, access, metrics, readiness } = parts;
+
+  // The process answers. Nothing else is asked, so that no sick store gets it restarted.
+  server.get("/healthz", async () => ({ status: "ok" }));
+
+  // Not logged: a probe asks every few seconds, and who turned red has said so.
+  server.get("/readyz", async (_request, reply) => {
+    const { ready, reasons } = readiness();
+    if (ready) return { ready };
+    const failure = new WalarcError("store-failed", `not ready: ${reasons.join("; ")}`);
+    return reply.code(failure.status).type(PROBLEM_TYPE).send(problemBody(failure));
+  });
+
+  server.get("/metrics", async (request, reply) => {
+    const isVisible = requireSomewhere(access.callerOf(request.raw), "read");
+    const page = await metrics.exposition();
+    return reply.type(metrics.contentType).send(onlyVisible(page, isVisible));
+  });
+
+  server.get("/", async (request, reply) => {
+    const isVisible = requireSomewhere(access.callerOf(request.raw), "read");
+    const clusters = await statusOfAll(archive, { isVisible, signal: goneSignal(reply.raw) });
+    return reply
+      .type("text/html; charset=utf-8")
+      .header("content-security-policy", STATUS_PAGE_POLICY)
+      .header("referrer-policy", "no-referrer")
+      .send(statusPage({ clusters, readiness: readiness() }));
+  });
+}
+
+/** Without the lines about clusters that the caller may not see. Cluster names need no escapes. */
+function onlyVisible(page: string, isVisible: (cluster: string) => boolean): string {
+  const lines = page.split("\n").filter((line) => {
+    const cluster = /^[a-z_]+\{(?:[^"]*"[^"]*",)*?cluster="([^"]*)"/.exec(line)?.[1];
+    return cluster === undefined || isVisible(cluster);
+  });
+  return lines.join("\n");
+}

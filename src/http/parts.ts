@@ -1,0 +1,46 @@
+/** What a listener's server is made of, and the limits it keeps. */
+import type { Logger } from "pino";
+import type { Metrics } from "../telemetry/metrics.ts";
+import type { Access } from "./auth.ts";
+import type { Readiness, WalArchive } from "./wal-archive.ts";
+
+export interface Limits {
+  /** A push from its first byte to its answer. Less than the client's 60 s, so that it is told. */
+  readonly pushDeadlineMs: number;
+  /** A fetch to its last byte: the longest that a client waits in recovery. */
+  readonly fetchDeadlineMs: number;
+  /** Any other answer. */
+  readonly answerDeadlineMs: number;
+  /** Longest silence in a body, either way. */
+  readonly stallMs: number;
+  /** Of one body, compressed or not: the largest segment there is. */
+  readonly bodyBytesMax: number;
+  readonly connectionsMax: number;
+}
+
+export const DEFAULT_LIMITS: Limits = {
+  pushDeadlineMs: 55_000,
+  fetchDeadlineMs: 300_000,
+  answerDeadlineMs: 25_000,
+  stallMs: 20_000,
+  bodyBytesMax: 1024 ** 3,
+  connectionsMax: 1000,
+};
+
+export interface ServerParts {
+  readonly archive: WalArchive;
+  readonly readiness: () => Readiness;
+  /** The rules of the listener. */
+  readonly access: Access;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  /** How long requests under way may go on after the server was disposed. */
+  readonly shutdownGraceMs: number;
+  readonly limits?: Partial<Limits>;
+}
+
+/** What the routes see of it. */
+export interface RouteParts
+  extends Pick<ServerParts, "archive" | "readiness" | "access" | "metrics"> {
+  readonly limits: Limits;
+}

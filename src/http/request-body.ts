@@ -1,0 +1,126 @@
+/** Bodies of requests: read without ever being held, or left unread with an end in sight. */
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { WalarcError } from "../errors.ts";
+import { Bell } from "../lifecycle.ts";
+import { ClientGone } from "./problem.ts";
+
+export interface BodyLimits {
+  readonly bytesMax: number;
+  /** Longest silence in the middle of a body. */
+  readonly stallMs: number;
+}
+
+/**
+ * The body of a request as it comes over the wire, at the pace of whoever reads it. Unlike the
+ * stream's own iterator it leaves the connection alive when it ends early: the answer still has to
+ * go out. Dispose it before answering.
+ */
+export class RequestBody implements Disposable {
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #limits: BodyLimits;
+  readonly #bell = new Bell();
+  readonly #ring = () => this.#bell.ring();
+  #isReleased = false;
+  #receivedBytes = 0;
+
+  constructor(request: IncomingMessage, response: ServerResponse, limits: BodyLimits) {
+    this.#request = request;
+    this.#response = response;
+    this.#limits = limits;
+    for (const event of ["readable", "end", "close", "error"]) request.on(event, this.#ring);
+  }
+
+  get receivedBytes(): number {
+    return this.#receivedBytes;
+  }
+
+  /** The whole body has arrived. */
+  get hasArrived(): boolean {
+    return this.#request.complete;
+  }
+
+  /**
+   * Rejects when the client leaves early or falls silent, when the body is too long, and with the
+   * signal's reason. A client that waits to be asked for its body (`Expect: 100-continue`) is asked
+   * on the first read, and so never for a body that nobody wants.
+   */
+  async *chunks(signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
+    if (isAskedFirst(this.#request)) this.#response.writeContinue();
+    while (!this.#isReleased) {
+      signal.throwIfAborted();
+      const chunk = this.#request.read() as Buffer | null;
+      if (chunk !== null) {
+        this.#receivedBytes += chunk.length;
+        if (this.#receivedBytes > this.#limits.bytesMax) throw tooLong();
+        yield chunk;
+        continue;
+      }
+      if (this.#request.readableEnded) return;
+      if (this.#request.destroyed) throw new ClientGone();
+      const heard = await this.#bell.heard({ deadlineMs: this.#limits.stallMs, signal });
+      signal.throwIfAborted();
+      if (!heard) throw this.#stalled();
+    }
+    throw new Error("the body was read after its request was answered");
+  }
+
+  [Symbol.dispose](): void {
+    this.#isReleased = true;
+    for (const event of ["readable", "end", "close"]) this.#request.off(event, this.#ring);
+  }
+
+  #stalled(): WalarcError {
+    const seconds = Math.round(this.#limits.stallMs / 1000);
+    return new WalarcError("unreachable", `nothing of the body came for ${seconds} s`, {
+      status: 408,
+      hint: "look at the network between the client and this server",
+    });
+  }
+}
+
+export function tooLong(): WalarcError {
+  return new WalarcError("rejected", "the body is longer than any WAL file", {
+    status: 413,
+    hint: "segments have at most 1 GB",
+  });
+}
+
+function isAskedFirst(request: IncomingMessage): boolean {
+  return request.headers.expect?.toLowerCase() === "100-continue";
+}
+
+/** The request has a body of which a part has not arrived, or not been looked at. */
+export function hasUnreadBody(request: IncomingMessage): boolean {
+  const { "content-length": length, "transfer-encoding": encoding } = request.headers;
+  return !request.complete && (encoding !== undefined || Number(length ?? 0) > 0);
+}
+
+/**
+ * Reads on and throws away, until the body ends, the limits are reached or the client leaves. A
+ * connection closed with bytes unread is reset, and a reset can overtake the answer.
+ */
+export function drain(
+  request: IncomingMessage,
+  limits: { bytesMax: number; timeMs: number },
+): Promise<void> {
+  return new Promise((resolve) => {
+    if (request.destroyed || request.readableEnded) {
+      resolve();
+      return;
+    }
+    let drainedBytes = 0;
+    const stop = () => {
+      clearTimeout(timer);
+      request.off("data", count).off("end", stop).off("close", stop);
+      request.pause();
+      resolve();
+    };
+    const count = (chunk: Buffer) => {
+      drainedBytes += chunk.length;
+      if (drainedBytes > limits.bytesMax) stop();
+    };
+    const timer = setTimeout(stop, limits.timeMs);
+    request.on("error", stop).on("data", count).once("end", stop).once("close", stop).resume();
+  });
+}

@@ -1,0 +1,187 @@
+/** The HTTP server of one listener: limits, failures, and its end. The routes know nothing of that. */
+import { createServer as createNodeServer, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import { Readable } from "node:stream";
+import { type FastifyInstance, type FastifyRequest, fastify, LogController } from "fastify";
+import { WalarcError } from "../errors.ts";
+import type { Access } from "./auth.ts";
+import { clusterRoutes } from "./cluster-routes.ts";
+import { Connections } from "./connections.ts";
+import { operationsRoutes } from "./operations-routes.ts";
+import { DEFAULT_LIMITS, type Limits, type RouteParts, type ServerParts } from "./parts.ts";
+import { PROBLEM_TYPE, problemBody, refuse } from "./problem.ts";
+import { drain, hasUnreadBody } from "./request-body.ts";
+import { fitsTemplate, literalTarget, quoted } from "./url.ts";
+import { walRoutes } from "./wal-routes.ts";
+
+/** Listens to nothing yet: see listen.ts. Disposing it stops it gracefully. */
+export interface HttpServer extends AsyncDisposable {
+  readonly server: Server;
+}
+
+const HEAD_BYTES_MAX = 16 * 1024;
+const HEADERS_MAX = 100;
+
+export async function createServer(parts: ServerParts): Promise<HttpServer> {
+  const limits = { ...DEFAULT_LIMITS, ...parts.limits };
+  const instance = createInstance(parts, limits);
+  const connections = new Connections(instance.server, { max: limits.connectionsMax });
+  // The access rules see every request first, so this is where connections earn their place.
+  const access: Access = {
+    callerOf: (request) => {
+      const caller = parts.access.callerOf(request);
+      if (caller.isKnown) connections.admit(request);
+      return caller;
+    },
+  };
+
+  checkHeads(instance);
+  endUnreadBodies(instance, { access: parts.access, connections });
+  answerUnknownTargets(instance);
+  instance.setErrorHandler((error, request, reply) => refuse(error, request, reply));
+
+  const { archive, readiness, metrics } = parts;
+  const routeParts: RouteParts = { archive, readiness, metrics, access, limits };
+  await instance.register(walRoutes, routeParts);
+  await instance.register(clusterRoutes, routeParts);
+  await instance.register(operationsRoutes, routeParts);
+  await instance.ready();
+
+  return {
+    server: instance.server,
+    [Symbol.asyncDispose]: async () => {
+      await connections.end({ graceMs: parts.shutdownGraceMs });
+      await instance.close();
+    },
+  };
+}
+
+function createInstance(parts: ServerParts, limits: Limits): FastifyInstance {
+  return fastify({
+    loggerInstance: parts.log,
+    logController: new LogController({ disableRequestLogging: true }),
+    rewriteUrl: literalTarget,
+    return503OnClosing: false,
+    routerOptions: { maxParamLength: HEAD_BYTES_MAX },
+    clientErrorHandler: answerUnreadable,
+    serverFactory: (handler) => {
+      const server = createNodeServer(
+        {
+          maxHeaderSize: HEAD_BYTES_MAX,
+          headersTimeout: 10_000,
+          // The push's own deadline comes first and explains itself.
+          requestTimeout: limits.pushDeadlineMs + 5000,
+          keepAliveTimeout: 65_000,
+          connectionsCheckingInterval: 1000,
+        },
+        handler,
+      );
+      // With a listener of our own Node sends no "100 Continue" by itself.
+      server.on("checkContinue", handler);
+      return server;
+    },
+  }) as unknown as FastifyInstance;
+}
+
+/** Refuses heads that could be read in two ways. Node has refused the worst of them already. */
+function checkHeads(instance: FastifyInstance): void {
+  instance.addHook("onRequest", async ({ raw }) => {
+    if (raw.rawHeaders.length / 2 > HEADERS_MAX) {
+      throw new WalarcError("usage", `more than ${HEADERS_MAX} headers`, { status: 431 });
+    }
+    const encoding = raw.headers["transfer-encoding"];
+    if (encoding !== undefined && encoding.toLowerCase() !== "chunked") {
+      throw new WalarcError("usage", `transfer encoding ${quoted(encoding)} is not supported`, {
+        hint: 'send a content length, or "chunked"',
+      });
+    }
+  });
+}
+
+/** What a refused body may still cost: enough that a simple client reads the answer. */
+const DRAIN_KNOWN = { bytesMax: 64 * 1024 * 1024, timeMs: 2000 };
+const DRAIN_STRANGER = { bytesMax: 1024 * 1024, timeMs: 1000 };
+
+/**
+ * An answer that comes before the end of the request's body goes out at once and whole, and is the
+ * connection's last. Then a bounded part of the body is read and thrown away.
+ */
+function endUnreadBodies(
+  instance: FastifyInstance,
+  options: { access: Access; connections: Connections },
+): void {
+  instance.addHook("onSend", async ({ raw }, reply, payload) => {
+    reply.header("cache-control", "no-store, no-transform");
+    reply.header("x-content-type-options", "nosniff");
+    const isUnread = hasUnreadBody(raw);
+    if (isUnread || options.connections.isStopping) reply.header("connection", "close");
+    if (!isUnread || typeof payload !== "string") return payload;
+
+    const { isKnown } = options.access.callerOf(raw);
+    const bytes = Buffer.from(payload);
+    reply.header("content-length", bytes.length);
+    return Readable.from(
+      (async function* () {
+        yield bytes;
+        await drain(raw, isKnown ? DRAIN_KNOWN : DRAIN_STRANGER);
+      })(),
+      { objectMode: false },
+    );
+  });
+}
+
+/** Never `absent`: only a look into the archive may say that. */
+function answerUnknownTargets(instance: FastifyInstance): void {
+  const methods = new Map<string, Set<string>>();
+  instance.addHook("onRoute", ({ url, method }) => {
+    const known = methods.get(url) ?? new Set();
+    for (const name of [method].flat()) known.add(name);
+    methods.set(url, known);
+  });
+  instance.setNotFoundHandler((request, reply) => {
+    const path = pathOf(request);
+    for (const [template, known] of methods) {
+      if (!fitsTemplate(path, template)) continue;
+      reply.header("allow", [...known].join(", "));
+      const message = `${request.method} is not possible here`;
+      throw new WalarcError("usage", message, { status: 405 });
+    }
+    throw new WalarcError("usage", `there is nothing at ${quoted(path)}`, {
+      status: 404,
+      hint: "paths begin with /v1/clusters",
+    });
+  });
+}
+
+function pathOf(request: FastifyRequest): string {
+  return request.originalUrl.split("?", 1)[0] ?? "";
+}
+
+const UNREADABLE: Record<string, { status: number; detail: string }> = {
+  HPE_HEADER_OVERFLOW: { status: 431, detail: `the head is over ${HEAD_BYTES_MAX} bytes` },
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: { status: 413, detail: "too many chunk extensions" },
+  ERR_HTTP_REQUEST_TIMEOUT: { status: 408, detail: "the request came too slowly" },
+};
+
+/** Answers what is not HTTP, or came too slowly to be called so, and ends its connection. */
+function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
+  const response = (socket as Socket & { _httpMessage?: ServerResponse })._httpMessage;
+  if (!socket.writable || error.code === "ECONNRESET" || response?.headersSent === true) {
+    socket.destroy();
+    return;
+  }
+  const { status, detail } = UNREADABLE[error.code ?? ""] ?? {
+    status: 400,
+    detail: "the request is not valid HTTP",
+  };
+  const body = problemBody(new WalarcError("usage", detail, { status }));
+  const head = [
+    `HTTP/1.1 ${status} Refused`,
+    `content-type: ${PROBLEM_TYPE}`,
+    `content-length: ${Buffer.byteLength(body)}`,
+    "connection: close",
+  ];
+  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
+  // A moment for the answer to arrive before unread bytes turn the close into a reset.
+  setTimeout(() => socket.destroy(), 500).unref();
+}

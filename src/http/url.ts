@@ -1,0 +1,55 @@
+/** Request targets are taken literally: what is not spelled as documented does not exist. */
+import type { IncomingMessage } from "node:http";
+import { WalarcError } from "../errors.ts";
+import { requireWalName, type WalName } from "../wal/name.ts";
+
+const CLUSTER_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
+const ORIGIN = /^https?:\/\/[^/?#]*/i;
+
+/**
+ * The request's target as the router shall see it. The router decodes `%2f` and cuts at `#`; with
+ * `%` and `#` encoded once more, what arrives at a route is exactly what stood on the wire, and a
+ * name has one spelling only.
+ */
+export function literalTarget(request: Pick<IncomingMessage, "url">): string {
+  const target = (request.url ?? "/").replace(ORIGIN, "");
+  const queryAt = target.indexOf("?");
+  const path = queryAt === -1 ? target : target.slice(0, queryAt);
+  const query = queryAt === -1 ? "" : target.slice(queryAt);
+  const literal = path.replaceAll("%", "%25").replaceAll("#", "%23");
+  return (literal.startsWith("/") ? literal : `/${literal}`) + query;
+}
+
+/** The cluster's name; throws `usage`. */
+export function requireClusterName(text: string): string {
+  if (CLUSTER_NAME.test(text)) return text;
+  throw new WalarcError("usage", `${quoted(text)} is not a cluster name`, {
+    hint: "up to 63 of a-z, 0-9, _ and -, beginning with a letter or digit",
+  });
+}
+
+export interface WalTarget {
+  readonly cluster: string;
+  readonly name: WalName;
+}
+
+/** What a request about a WAL file means; throws `usage` for the cluster, `rejected` for the file. */
+export function requireWalTarget(parameters: { cluster: string; name: string }): WalTarget {
+  const cluster = requireClusterName(parameters.cluster);
+  return { cluster, name: requireWalName(parameters.name) };
+}
+
+/** Whether a route's path has this template: the same parts, any text where the template has a name. */
+export function fitsTemplate(path: string, template: string): boolean {
+  const parts = path.split("/");
+  const wanted = template.split("/");
+  return (
+    parts.length === wanted.length &&
+    wanted.every((part, index) => part.startsWith(":") || part === parts[index])
+  );
+}
+
+/** Fit for a message, whatever was sent. */
+export function quoted(text: string): string {
+  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
+}

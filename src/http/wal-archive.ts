@@ -1,0 +1,39 @@
+/** What HTTP needs of the archive. */
+import type { Page } from "../archive/listing.ts";
+import type { PushOptions, PushResult } from "../archive/push.ts";
+import type { ClusterStatus } from "../archive/status.ts";
+import type { VerifiedObject } from "../object/verify.ts";
+import type { WalName } from "../wal/name.ts";
+
+/** The use cases, which `Archive` has. All reject with the failures of `errors.ts`. */
+export interface WalArchive {
+  push(
+    cluster: string,
+    name: WalName,
+    body: AsyncIterable<Buffer>,
+    options: PushOptions,
+  ): Promise<PushResult>;
+
+  /** Dispose the result. */
+  fetch(
+    cluster: string,
+    name: WalName,
+    options: { systemIdentifier?: string | undefined; signal: AbortSignal },
+  ): Promise<VerifiedObject>;
+
+  page(
+    cluster: string,
+    options: { after?: string | undefined; limit: number; signal: AbortSignal },
+  ): Promise<Page>;
+
+  status(cluster: string, options: { signal: AbortSignal }): Promise<ClusterStatus>;
+
+  /** Names, ascending. */
+  clusters(): string[];
+}
+
+/** Whether a push could be stored now, and if not, why. */
+export interface Readiness {
+  readonly ready: boolean;
+  readonly reasons: readonly string[];
+}

@@ -1,0 +1,271 @@
+/** Push, fetch and listing of WAL files. A route translates; every decision is made in the archive. */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
+import type { PushResult } from "../archive/push.ts";
+import { WalarcError } from "../errors.ts";
+import { withDeadline } from "../lifecycle.ts";
+import type { VerifiedObject } from "../object/verify.ts";
+import type { FetchOutcomeLabel, PushOutcomeLabel } from "../telemetry/metrics.ts";
+import { parseWalName } from "../wal/name.ts";
+import { goneSignal, sendBytes, tooSlow } from "./answer.ts";
+import { requireRight } from "./auth.ts";
+import { failureOf, logFailure } from "./problem.ts";
+import { RequestBody, tooLong } from "./request-body.ts";
+import type { RouteParts } from "./parts.ts";
+import { quoted, requireClusterName, requireWalTarget, type WalTarget } from "./url.ts";
+import { acceptsZstd, readPushHeaders, readSystemIdentifier } from "./wal-headers.ts";
+import { plainBytes } from "./zstd-body.ts";
+
+interface WalRoute {
+  Params: { cluster: string; name: string };
+}
+
+interface PageRoute {
+  Params: { cluster: string };
+  Querystring: Record<string, unknown>;
+}
+
+const WAL = "/v1/clusters/:cluster/wal/:name";
+const PAGE_FILES_MAX = 1000;
+
+export async function walRoutes(server: FastifyInstance, parts: RouteParts): Promise<void> {
+  passBodiesThrough(server);
+
+  server.put<WalRoute>(WAL, { config: { what: "push" } }, (request, reply) =>
+    answerPush(parts, request, reply),
+  );
+  server.head<WalRoute>(WAL, { config: { what: "fetch" } }, (request, reply) =>
+    answerHead(parts, request, reply),
+  );
+  server.get<WalRoute>(WAL, { config: { what: "fetch" } }, (request, reply) =>
+    answerFetch(parts, request, reply),
+  );
+  server.get<PageRoute>("/v1/clusters/:cluster/wal", (request, reply) =>
+    answerPage(parts, request, reply),
+  );
+}
+
+/** A WAL file is read by its route, whatever type the client says it has. */
+function passBodiesThrough(server: FastifyInstance): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser("*", (_request, body, done) => done(null, body));
+  server.addHook("onRequest", async ({ raw }) => {
+    // fastify would refuse one that it cannot parse.
+    delete raw.headers["content-type"];
+  });
+}
+
+async function answerPush(
+  parts: RouteParts,
+  request: FastifyRequest<WalRoute>,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const cluster = requireClusterName(request.params.cluster);
+  try {
+    const target = requireWalTarget(request.params);
+    const caller = requireRight(parts.access.callerOf(request.raw), "push", cluster);
+    const result = await push(parts, target, request, reply);
+    const durationMs = Math.round(reply.elapsedTime);
+    countPush(parts, cluster, labelOf(result.outcome));
+    parts.metrics.pushSeconds.observe({ cluster }, reply.elapsedTime / 1000);
+    const { outcome, sizeBytes, sha256 } = result;
+    const wal = target.name.text;
+    const line = { wal, cluster, outcome, sizeBytes, durationMs, caller: caller.name };
+    request.log[outcome === "kept-aside" ? "warn" : "info"](line, "pushed");
+    return reply
+      .code(outcome === "archived" ? 201 : 200)
+      .header("walarc-sha256", sha256)
+      .send({ outcome, name: wal, sha256, sizeBytes });
+  } catch (error) {
+    countPush(parts, cluster, pushLabelOf(error));
+    throw error;
+  }
+}
+
+async function push(
+  { archive, metrics, limits }: RouteParts,
+  { cluster, name }: WalTarget,
+  { raw }: FastifyRequest<WalRoute>,
+  reply: FastifyReply,
+): Promise<PushResult> {
+  const headers = readPushHeaders(raw);
+  if ((headers.bodyBytes ?? 0) > limits.bodyBytesMax) throw tooLong();
+
+  const { pushDeadlineMs: deadlineMs, bodyBytesMax: bytesMax, stallMs } = limits;
+  using body = new RequestBody(raw, reply.raw, { bytesMax, stallMs });
+  try {
+    return await withDeadline(
+      (signal) => {
+        const chunks = body.chunks(signal);
+        const plain =
+          headers.encoding === "zstd" ? plainBytes(chunks, { plainBytesMax: bytesMax }) : chunks;
+        const sizeBytes = headers.encoding === "zstd" ? undefined : headers.bodyBytes;
+        const { sha256, systemIdentifier } = headers;
+        return archive.push(cluster, name, plain, { sizeBytes, sha256, systemIdentifier, signal });
+      },
+      {
+        deadlineMs,
+        signal: goneSignal(reply.raw),
+        expired: () =>
+          body.hasArrived ? tooSlow("the push", deadlineMs) : tooSlowBody(deadlineMs),
+      },
+    );
+  } finally {
+    if (isServed(archive, cluster)) metrics.receivedBytes.inc({ cluster }, body.receivedBytes);
+  }
+}
+
+function tooSlowBody(deadlineMs: number): WalarcError {
+  const seconds = Math.round(deadlineMs / 1000);
+  return new WalarcError("unreachable", `the body did not arrive within ${seconds} s`, {
+    status: 408,
+    hint: "look at the network between the client and this server",
+  });
+}
+
+async function answerHead(
+  parts: RouteParts,
+  request: FastifyRequest<WalRoute>,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const target = requireWalTarget(request.params);
+  requireRight(parts.access.callerOf(request.raw), "fetch", target.cluster);
+  await using object = await openObject(parts, target, request, reply);
+  describeObject(object, request, reply);
+  return await reply.send();
+}
+
+async function answerFetch(
+  parts: RouteParts,
+  request: FastifyRequest<WalRoute>,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const { fetchDeadlineMs, stallMs } = parts.limits;
+  const cluster = requireClusterName(request.params.cluster);
+  try {
+    const target = requireWalTarget(request.params);
+    const caller = requireRight(parts.access.callerOf(request.raw), "fetch", cluster);
+    await using object = await openObject(parts, target, request, reply);
+    const form = describeObject(object, request, reply);
+    const bytes = form === "zstd" ? object.frame() : object.plain();
+    const deadlineMs = Math.max(0, fetchDeadlineMs - reply.elapsedTime);
+    await sendBytes(reply, bytes, { stallMs, deadlineMs });
+    countFetch(parts, cluster, "served");
+    parts.metrics.fetchSeconds.observe({ cluster }, reply.elapsedTime / 1000);
+    const { sizeBytes } = object.metadata;
+    const durationMs = Math.round(reply.elapsedTime);
+    const line = { wal: target.name.text, cluster, sizeBytes, durationMs, caller: caller.name };
+    request.log.info(line, "fetched");
+  } catch (error) {
+    countFetch(parts, cluster, fetchLabelOf(error));
+    if (!reply.sent) throw error;
+    logFailure(error, request, reply);
+  }
+  return reply;
+}
+
+async function openObject(
+  { archive, limits }: RouteParts,
+  { cluster, name }: WalTarget,
+  request: FastifyRequest<WalRoute>,
+  reply: FastifyReply,
+): Promise<VerifiedObject> {
+  const systemIdentifier = readSystemIdentifier(request.raw);
+  const { fetchDeadlineMs: deadlineMs } = limits;
+  return withDeadline(
+    async (signal) => {
+      const object = await archive.fetch(cluster, name, { systemIdentifier, signal });
+      // Nobody waits any more, so nobody else would dispose it.
+      if (signal.aborted) await object[Symbol.asyncDispose]();
+      return object;
+    },
+    {
+      deadlineMs,
+      signal: goneSignal(reply.raw),
+      expired: () => tooSlow("the fetch", deadlineMs),
+    },
+  );
+}
+
+function describeObject(
+  object: VerifiedObject,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): "zstd" | "plain" {
+  const form = acceptsZstd(request.raw) ? "zstd" : "plain";
+  reply.headers({
+    "content-type": "application/octet-stream",
+    "content-length": form === "zstd" ? object.frameBytes : object.metadata.sizeBytes,
+    "walarc-sha256": object.metadata.sha256,
+    "accept-ranges": "none",
+    vary: "accept-encoding",
+    ...(form === "zstd" ? { "content-encoding": "zstd" } : {}),
+  });
+  return form;
+}
+
+async function answerPage(
+  { archive, access, limits }: RouteParts,
+  request: FastifyRequest<PageRoute>,
+  reply: FastifyReply,
+): Promise<FastifyReply> {
+  const cluster = requireClusterName(request.params.cluster);
+  const page = readPage(request.query);
+  requireRight(access.callerOf(request.raw), "read", cluster);
+  const { answerDeadlineMs: deadlineMs } = limits;
+  const answer = await withDeadline((signal) => archive.page(cluster, { ...page, signal }), {
+    deadlineMs,
+    signal: goneSignal(reply.raw),
+    expired: () => tooSlow("the listing", deadlineMs),
+  });
+  return reply.send(answer);
+}
+
+/** Throws `usage`. */
+function readPage(query: Record<string, unknown>): { after?: string; limit: number } {
+  const { after, limit = String(PAGE_FILES_MAX), ...unknown } = query;
+  const [stranger] = Object.keys(unknown);
+  if (stranger !== undefined) {
+    throw new WalarcError("usage", `there is no parameter ${quoted(stranger)}`, {
+      hint: 'a listing takes "after" and "limit"',
+    });
+  }
+  const files = typeof limit === "string" && /^\d{1,4}$/.test(limit) ? Number(limit) : 0;
+  if (files < 1 || files > PAGE_FILES_MAX) {
+    throw new WalarcError("usage", `"limit" is not a number from 1 to ${PAGE_FILES_MAX}`);
+  }
+  if (after === undefined) return { limit: files };
+  if (typeof after !== "string" || parseWalName(after) === undefined) {
+    throw new WalarcError("usage", '"after" is not the name of a WAL file');
+  }
+  return { after, limit: files };
+}
+
+/** Only clusters that exist become label values, or anybody could make as many as they like. */
+function isServed(archive: RouteParts["archive"], cluster: string): boolean {
+  return archive.clusters().includes(cluster);
+}
+
+function countPush(parts: RouteParts, cluster: string, outcome: PushOutcomeLabel): void {
+  if (isServed(parts.archive, cluster)) parts.metrics.pushes.inc({ cluster, outcome });
+}
+
+function countFetch(parts: RouteParts, cluster: string, outcome: FetchOutcomeLabel): void {
+  if (isServed(parts.archive, cluster)) parts.metrics.fetches.inc({ cluster, outcome });
+}
+
+function labelOf(outcome: PushResult["outcome"]): PushOutcomeLabel {
+  if (outcome === "kept-aside") return "conflict";
+  return outcome === "archived" ? "archived" : "already_archived";
+}
+
+function pushLabelOf(error: unknown): PushOutcomeLabel {
+  const { code } = failureOf(error);
+  if (code === "conflict" || code === "rejected" || code === "denied") return code;
+  return code === "usage" ? "rejected" : "failed";
+}
+
+function fetchLabelOf(error: unknown): FetchOutcomeLabel {
+  const { code } = failureOf(error);
+  if (code === "absent" || code === "gap" || code === "corrupt" || code === "denied") return code;
+  return "failed";
+}
