@@ -11,6 +11,7 @@ import { VERSION } from "./version.ts";
 type Command = (args: readonly string[]) => Promise<number>;
 
 const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
+  serve: async () => (await import("./cli/serve.ts")).serve,
   status: async () => (await import("./cli/status-command.ts")).statusCommand,
   ls: async () => (await import("./cli/ls-command.ts")).lsCommand,
   token: async () => (await import("./cli/token-command.ts")).tokenCommand,

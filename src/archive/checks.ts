@@ -116,7 +116,7 @@ async function* checkText(
   if (name.kind === "history") {
     options.found({ binding: UNBOUND, history: parseHistory(name, text) });
   } else {
-    parseBackupHistory(name, text);
+    parseBackupHistory(name, text, { segmentSizeBytes: options.binding.segmentSizeBytes });
     options.found({ binding: UNBOUND, history: undefined });
   }
   yield content;

@@ -1,0 +1,65 @@
+/** Whether a push could be stored now. Answered from memory: monitoring never waits for a store. */
+import { performance } from "node:perf_hooks";
+import type { Signalled, Store, StoreRoom } from "../store/store.ts";
+
+export interface Readiness {
+  readonly ready: boolean;
+  /** What an operator has to look at, one sentence each. */
+  readonly reasons: readonly string[];
+}
+
+export interface ReadinessOptions {
+  readonly store: Pick<Store, "probe">;
+  /** Reasons that others know of, such as clusters still loading. */
+  readonly others: () => readonly string[];
+}
+
+/** A probe that has been under way for longer than this is a reason of its own. */
+const SILENCE_MS_MAX = 15_000;
+
+/** Red while there is still room to act: below a twentieth of the disk, at most this much. */
+const ROOM_BYTES_WANTED = 1024 ** 3;
+const ROOM_PART_WANTED = 0.05;
+
+export class ReadinessProbe {
+  readonly #options: ReadinessOptions;
+  #reasons: readonly string[] = ["the store has not been asked yet"];
+  #askedAtMs: number | undefined;
+
+  constructor(options: ReadinessOptions) {
+    this.#options = options;
+  }
+
+  /** Asks the store. Never rejects: what fails is what the answer is about. */
+  async probe(options: Signalled): Promise<void> {
+    this.#askedAtMs ??= performance.now();
+    try {
+      this.#reasons = reasonsOf(await this.#options.store.probe(options));
+    } catch (error) {
+      this.#reasons = [error instanceof Error ? error.message : String(error)];
+    }
+    this.#askedAtMs = undefined;
+  }
+
+  readiness(): Readiness {
+    const reasons = [...this.#reasons, ...this.#silence(), ...this.#options.others()];
+    return { ready: reasons.length === 0, reasons };
+  }
+
+  #silence(): string[] {
+    const silentMs = this.#askedAtMs === undefined ? 0 : performance.now() - this.#askedAtMs;
+    if (silentMs <= SILENCE_MS_MAX) return [];
+    return [`the store has not answered for ${Math.round(silentMs / 1000)} s`];
+  }
+}
+
+function reasonsOf({ freeBytes, totalBytes }: StoreRoom): string[] {
+  if (freeBytes === undefined || totalBytes === undefined) return [];
+  const wantedBytes = Math.min(ROOM_BYTES_WANTED, totalBytes * ROOM_PART_WANTED);
+  if (freeBytes >= wantedBytes) return [];
+  return [`the store has ${inMb(freeBytes)} MB left, less than ${inMb(wantedBytes)} MB`];
+}
+
+function inMb(bytes: number): number {
+  return Math.round(bytes / 1024 ** 2);
+}

@@ -1,0 +1,109 @@
+/** The composition root: the one file that knows every part. */
+import type { Logger } from "pino";
+import { Archive } from "./archive/archive.ts";
+import { ReadinessProbe } from "./archive/readiness.ts";
+import type { Config } from "./config/config.ts";
+import { WalarcError } from "./errors.ts";
+import { openAccess, tokenAccess } from "./http/auth.ts";
+import { listenOnSocket, listenOnTcp } from "./http/listen.ts";
+import type { ServerParts } from "./http/parts.ts";
+import { createServer } from "./http/server.ts";
+import { startLoop } from "./lifecycle.ts";
+import { DiskStore } from "./store/disk.ts";
+import { LanedStore } from "./store/lanes.ts";
+import { ObservedStore } from "./store/observed.ts";
+import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
+import { VERSION } from "./version.ts";
+
+const PROBE_INTERVAL_MS = 5_000;
+
+/**
+ * Resolves once the daemon serves. Disposing the result stops it in the reverse order of this page:
+ * the listeners first, the store last.
+ */
+export async function startDaemon(
+  config: Config,
+  { log }: { log: Logger },
+): Promise<AsyncDisposable> {
+  await using stack = new AsyncDisposableStack();
+  const stop = new AbortController();
+  const { signal } = stop;
+  const metrics = createMetrics({ version: VERSION });
+
+  const lanes = stack.use(new LanedStore(await openStore(config)));
+  const store = observe(lanes, { metrics, kind: config.store.kind });
+  const clusters = new Map([...config.clusters]);
+  const { compressionLevel } = config.store;
+  const archive = stack.use(await Archive.open({ store, log, compressionLevel, clusters, signal }));
+  metrics.fillFrom(() => fillGauges(archive, metrics));
+
+  const readiness = new ReadinessProbe({
+    store,
+    others: () => [
+      ...lanes.sick().map((subject) => `storage of ${subject} does not answer`),
+      ...archive.loadingClusters().map((name) => `cluster "${name}" is still being read`),
+    ],
+  });
+  const probing = { name: "readiness", intervalMs: PROBE_INTERVAL_MS, retryMsMax: 5_000, log };
+  await readiness.probe({ signal });
+  stack.use(startLoop((signal) => readiness.probe({ signal }), probing));
+
+  stack.defer(() => stop.abort());
+
+  const { shutdownGraceMs } = config.server;
+  const parts = { archive, readiness: () => readiness.readiness(), metrics, log, shutdownGraceMs };
+  const listeners = await listen(config, { parts, stack });
+  log.info({ version: VERSION, store: config.store, ...listeners }, "walarc is serving");
+  return stack.move();
+}
+
+/** All that is listened on. Two servers, since each listener has rules of its own. */
+async function listen(
+  config: Config,
+  options: { parts: Omit<ServerParts, "access">; stack: AsyncDisposableStack },
+): Promise<{ socket?: string; listen?: string }> {
+  const { parts, stack } = options;
+  const { socket, listen: address, auth, loopbackRead } = config.server;
+  if (socket !== undefined) {
+    const http = stack.use(await createServer({ ...parts, access: openAccess() }));
+    stack.use(await listenOnSocket(http.server, socket));
+  }
+  if (address === undefined) return socket === undefined ? {} : { socket: socket.path };
+  const rules = { loopbackRead: loopbackRead ? "open" : "closed" } as const;
+  const access = auth === "none" ? openAccess() : tokenAccess(config.tokens, rules);
+  const http = stack.use(await createServer({ ...parts, access }));
+  const bound = await listenOnTcp(http.server, address);
+  const host = bound.host.includes(":") ? `[${bound.host}]` : bound.host;
+  return {
+    ...(socket === undefined ? {} : { socket: socket.path }),
+    listen: `${host}:${bound.port}`,
+  };
+}
+
+async function openStore(config: Config): Promise<DiskStore> {
+  switch (config.store.kind) {
+    case "disk":
+      return DiskStore.open(config.store.path);
+    case "s3":
+      throw new WalarcError("usage", "this version has no S3 store");
+  }
+}
+
+function observe(inner: LanedStore, options: { metrics: Metrics; kind: string }): ObservedStore {
+  const { metrics, kind } = options;
+  return new ObservedStore(inner, ({ operation, result, seconds }) => {
+    metrics.storeSeconds.observe({ store: kind, operation, result }, seconds);
+  });
+}
+
+/** From memory alone: an exposition waits for nothing. */
+function fillGauges(archive: Archive, metrics: Metrics): void {
+  for (const { name: cluster, catalog, totals, latestArrival } of archive.loadedClusters()) {
+    if (latestArrival !== undefined) {
+      metrics.lastArchived.set({ cluster }, Date.parse(latestArrival) / 1000);
+    }
+    metrics.archiveSegments.set({ cluster }, catalog.segments);
+    metrics.archiveBytes.set({ cluster }, totals.storedBytes);
+    metrics.gapSegments.set({ cluster }, catalog.gapSegments);
+  }
+}
