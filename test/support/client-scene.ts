@@ -1,5 +1,5 @@
 import { readdir } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { type Outcome, runCommand } from "./child.ts";
 import { FaultServer, type Fault } from "./fault-server.ts";
 import { type Installation, installWalarc } from "./installation.ts";
@@ -48,11 +48,14 @@ export class ClientScene implements AsyncDisposable {
     return await FaultServer.listen(fault, `${this.newPath()}.sock`);
   }
 
+  /** A new directory that belongs to the account. */
+  async newDirectory(): Promise<string> {
+    return await this.workspace.makeDirectory(basename(this.newPath()));
+  }
+
   async makeDataDirectory(setting: Setting): Promise<DataDirectory> {
-    const path = this.newPath();
-    await this.workspace.makeDirectory(path.slice(this.workspace.directory.length));
-    const pgWal = join(path, "pg_wal");
-    await this.workspace.makeDirectory(pgWal.slice(this.workspace.directory.length));
+    const path = await this.newDirectory();
+    await this.workspace.makeDirectory(basename(path), "pg_wal");
     if (setting !== "other") {
       const signalFile = setting === "standby" ? "standby.signal" : "recovery.signal";
       await this.workspace.writeFile(join(path, signalFile), "");
