@@ -1,0 +1,180 @@
+import { describe, expect, test } from "vitest";
+import type { Config } from "../../src/config/config.ts";
+import { checkClientFile, defaultConfig, parseConfig } from "../../src/config/parser.ts";
+import { DIGEST, problemsOf, STORE, token } from "./sources.ts";
+
+test("a file needs to say where the store is, and the rest has defaults", () => {
+  expect(parseConfig(STORE)).toEqual({
+    server: {
+      listen: { host: "127.0.0.1", port: 8417 },
+      socket: { path: "/run/walarc/walarc.sock", mode: 0o660 },
+      auth: "token",
+      loopbackRead: true,
+      shutdownGraceMs: 20_000,
+      tls: undefined,
+    },
+    store: { kind: "disk", path: "/archive", compressionLevel: 1 },
+    tokens: [],
+    clusters: new Map(),
+    spools: [],
+    log: { level: "info" },
+    warnings: [],
+    embeddedDirectory: undefined,
+  } satisfies Config);
+  expect(problemsOf("")).toEqual(["store: is missing"]);
+  expect(problemsOf("[store]")).toEqual(["store.path: is missing"]);
+});
+
+test("every value of a file arrives with its unit", () => {
+  const config = parseConfig(`
+[server]
+listen = "[::1]:0"
+socket = ""
+auth = "none"
+loopback_read = false
+shutdown_grace = "1m"
+[store]
+kind = "disk"
+path = "/archive"
+compression_level = -7
+[[tokens]]
+name = "db1.example"
+sha256 = "${DIGEST.toUpperCase()}"
+clusters = ["main", "*"]
+scopes = ["push", "fetch", "report", "read", "admin"]
+[clusters.main]
+system_identifier = "18446744073709551615"
+[clusters.constructor]
+system_identifier = 7312345678901234567
+[log]
+level = "trace"
+[client]
+server = "https://archive.example"
+timeout = 0.5
+`);
+  expect(config.server).toEqual({
+    listen: { host: "::1", port: 0 },
+    socket: undefined,
+    auth: "none",
+    loopbackRead: false,
+    shutdownGraceMs: 60_000,
+    tls: undefined,
+  });
+  expect(config.store).toEqual({ kind: "disk", path: "/archive", compressionLevel: -7 });
+  expect(config.tokens).toEqual([
+    {
+      name: "db1.example",
+      sha256: DIGEST,
+      clusters: ["main", "*"],
+      scopes: ["push", "fetch", "report", "read", "admin"],
+    },
+  ]);
+  expect(
+    [...config.clusters].map(([name, { systemIdentifier }]) => [name, systemIdentifier]),
+  ).toEqual([
+    ["main", "18446744073709551615"],
+    ["constructor", "7312345678901234567"],
+  ]);
+  expect(config.clusters.get("main")?.retention).toEqual({
+    intervalMs: 60_000,
+    keepBackups: 2,
+    keepForMs: undefined,
+    keepBytes: undefined,
+    staleAfterMs: 86_400_000,
+    stalePolicy: "hold",
+  });
+  expect(config.log.level).toBe("trace");
+});
+
+test("without a file everything is below the working directory, for its owner alone", () => {
+  const config = defaultConfig("/home/me");
+  expect(config.embeddedDirectory).toBe("/home/me/walarc-data");
+  expect(config.store).toMatchObject({ kind: "disk", path: "/home/me/walarc-data/store" });
+  expect(config.server.socket).toEqual({ path: "/home/me/walarc-data/walarc.sock", mode: 0o600 });
+  expect(config.server.listen).toEqual({ host: "127.0.0.1", port: 8417 });
+  expect(() => defaultConfig(`/${"x".repeat(100)}`)).toThrow(/server\.socket: .* 107 bytes/);
+});
+
+test("an empty key of the other kind of store may stand there: it is not given", () => {
+  expect(
+    parseConfig('[store]\nkind = "disk"\npath = "/a"\nbucket = ""\nregion = ""').store,
+  ).toEqual({
+    kind: "disk",
+    path: "/a",
+    compressionLevel: 1,
+  });
+});
+
+describe("what this version cannot do is refused, never ignored", () => {
+  test.each([
+    [
+      'store = { kind = "s3", bucket = "wal" }',
+      ["store.kind: this version cannot keep its store in a bucket yet"],
+    ],
+    [
+      `${STORE}[server.tls]\ncert_file = "/c"\nkey_file = "/k"`,
+      ["server.tls: this version cannot serve TLS yet"],
+    ],
+    [
+      `${STORE}[[spool]]\npath = "/s"\ncluster = "main"`,
+      ["spool[0]: this version cannot drain a spool yet"],
+    ],
+    [
+      `${STORE}[clusters.main.standbys.s1]\n[clusters.main.standbys.s2]\nconninfo = "host=s2"`,
+      [
+        "clusters.main.standbys.s1: this version cannot keep WAL for standbys yet",
+        "clusters.main.standbys.s2: this version cannot keep WAL for standbys yet",
+        "clusters.main.standbys.s2.conninfo: " +
+          "this version cannot ask a standby for its restart point yet",
+      ],
+    ],
+    [
+      `${STORE}[clusters.main]\ndata_directory = "/d"`,
+      ["clusters.main.data_directory: this version cannot read pg_wal itself yet"],
+    ],
+    ...[
+      'interval = "30s"',
+      "keep_backups = 3",
+      'keep_for = "7d"',
+      'keep_bytes = "500GB"',
+      'stale_after = "1h"',
+      'stale_policy = "release"',
+    ].map((setting): [string, string[]] => [
+      `${STORE}[clusters.main.retention]\n${setting}`,
+      ["clusters.main.retention: this version cannot prune by rules yet"],
+    ]),
+  ])("%j", (text, problems) => {
+    expect(problemsOf(text)).toEqual(problems);
+  });
+
+  test("and an empty table is no wish", () => {
+    const text = '[server.tls]\ncert_file = ""\nkey_file = ""\nclient_ca_file = ""\n';
+    expect(problemsOf(`${STORE}${text}[clusters.main.retention]\ninterval = "1m"`)).toEqual([]);
+  });
+});
+
+describe("what is allowed and rarely meant is a warning", () => {
+  const OPEN = '[server]\nlisten = "0.0.0.0:8417"\n';
+
+  test.each([
+    [`${OPEN}auth = "none"`, [/^server\.auth: "none" lets everybody/]],
+    [OPEN, [/^server\.listen: tokens travel unencrypted/, /^tokens: without one, nobody can use/]],
+    [OPEN + token(), [/^server\.listen: tokens travel unencrypted/]],
+    [`[server]\nauth = "none"\n${token()}`, [/^tokens: nobody needs one/]],
+    ['[server]\nsocket_mode = "0666"', [/^server\.socket_mode: "0666" lets every user/]],
+    ['[server]\nlisten = "127.0.0.2:1"\nauth = "none"', []],
+    ['[server]\nlisten = "[::1]:1"', []],
+    ['[server]\nlisten = "localhost:1"', []],
+  ])("%j", (text, warnings) => {
+    expect(parseConfig(STORE + text).warnings).toEqual(
+      warnings.map((warning) => expect.stringMatching(warning)),
+    );
+  });
+});
+
+test("a file with nothing but [client] is a client's", () => {
+  expect(checkClientFile('[client]\nserver = "unix:/s"')).toBe(true);
+  expect(checkClientFile(`${STORE}[client]`)).toBe(false);
+  expect(checkClientFile("")).toBe(false);
+  expect(() => checkClientFile('[client]\nsever = "unix:/s"')).toThrow(/client\.sever: .*"server"/);
+});
