@@ -36,7 +36,8 @@ async function main(): Promise<void> {
     process.exit(await hotCommand(args));
   }
   const status = await runOtherCommand();
-  process.exitCode = status === 0 ? 0 : failedStatus(status);
+  // All output is written by now; a deadline's timer would keep the process for its whole length.
+  process.exit(status === 0 ? 0 : failedStatus(status));
 }
 
 async function runOtherCommand(): Promise<number> {
