@@ -126,7 +126,7 @@ export class StoreRoot implements Disposable {
   async #requireEmpty(): Promise<void> {
     const entries = (await this.#fileSystem.list(this.path)) ?? [];
     const foreign = entries.find(({ name }) => {
-      return name !== LOCK && name !== "lost+found" && !name.startsWith(TEMPORARY);
+      return name !== "lost+found" && !name.startsWith(LOCK) && !name.startsWith(TEMPORARY);
     });
     if (foreign === undefined) return;
     throw new WalarcError("usage", `"${this.path}" is not a store of walarc, but is not empty`, {

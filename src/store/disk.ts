@@ -165,7 +165,7 @@ export class DiskStore implements Store {
       await using file = await StagedFile.create(this.#root.temporaryPath(), this.#fileSystem);
       await file.write(Buffer.alloc(PROBE_BYTES));
       await file.seal();
-      return this.#requireRoom(this.#root.path);
+      return await this.#requireRoom(this.#root.path);
     });
   }
 
