@@ -30,7 +30,7 @@ describeScene("the archiver of a primary that is stopped with a backlog", (scene
     await expectArchived(await scene().archivedBy(primary), daemon);
     await expectArchived(acknowledged(primary), daemon);
     expect(primary.log()).not.toMatch(ARCHIVER_DIED);
-  }, 90_000);
+  });
 
   test("archives it after the next start, when the daemon was gone the whole time", async () => {
     await using daemon = await scene().daemon({ name: "gone" });
@@ -48,7 +48,7 @@ describeScene("the archiver of a primary that is stopped with a backlog", (scene
     await expectArchived(await scene().archivedBy(primary), daemon);
     await expectArchived(acknowledged(primary), daemon);
     expect(primary.log()).not.toMatch(ARCHIVER_DIED);
-  }, 90_000);
+  });
 });
 
 describeScene("the archiver of a primary under load", (scene) => {
@@ -77,7 +77,7 @@ describeScene("the archiver of a primary under load", (scene) => {
     expect(files.size).toBeGreaterThan(10);
     await expectArchived(files, daemon);
     expect(primary.log()).not.toMatch(ARCHIVER_DIED);
-  }, 120_000);
+  });
 });
 
 async function fillSegments(primary: PostgresCluster, count: number): Promise<void> {

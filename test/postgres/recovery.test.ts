@@ -41,7 +41,7 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     store = daemon.storeDirectory;
     await primary.stop();
     await daemon.stop();
-  }, 60_000);
+  });
 
   test.each(WEATHERS)(
     "stops and never opens early while $title, and completes afterwards",
@@ -67,7 +67,6 @@ describeScene("a recovery to the end of the WAL", (scene) => {
       expect((await recovered.recoveryEnd()).kind).toBe("open");
       expect(await recovered.value(ROWS)).toBe(ALL_ROWS);
     },
-    60_000,
   );
 
   test("stops before it begins when the daemon is down, for there may be a newer timeline", async () => {
@@ -78,7 +77,7 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     const end = await recovered.recoveryEnd();
     expect(end).toMatchObject({ kind: "stopped", log: expect.stringContaining("FATAL") });
     expect(end.log).toMatch(/^walarc: .*00000002\.history.*: unreachable/m);
-  }, 60_000);
+  });
 
   test("stops as well with prefetching on, which asks for every segment twice", async () => {
     await using daemon = await daemonOnCopy();
@@ -88,7 +87,7 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     await gate.during(victim, () => daemon.kill());
 
     expect((await recovered.recoveryEnd()).kind).toBe("stopped");
-  }, 60_000);
+  });
 
   test("waits for a daemon that is back before the deadline, and then goes on", async () => {
     await using daemon = await daemonOnCopy();
@@ -101,7 +100,7 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     expect((await recovered.recoveryEnd()).kind).toBe("open");
     expect(gate.statuses(victim)).toEqual([0]);
     expect(await recovered.value(ROWS)).toBe(ALL_ROWS);
-  }, 60_000);
+  });
 
   test("would open early if the failure were passed on as 1: these tests can see it", async () => {
     await using daemon = await daemonOnCopy();
@@ -111,7 +110,7 @@ describeScene("a recovery to the end of the WAL", (scene) => {
 
     expect((await recovered.recoveryEnd()).kind).toBe("open");
     expect(await recovered.value(ROWS)).toBe(String(2 * BATCH_ROWS));
-  }, 60_000);
+  });
 
   /** Each test damages an archive of its own. */
   async function daemonOnCopy(): Promise<WalarcDaemon> {

@@ -193,7 +193,7 @@ export function describeScene(title: string, body: (scene: () => Scene) => void)
     let logsBefore = 0;
     beforeAll(async () => {
       scene = await Scene.open(programs);
-    }, 60_000);
+    });
     beforeEach(() => {
       // Tests that go on from one another share servers; the others have their own.
       logsBefore = scene.logCount;
@@ -205,7 +205,7 @@ export function describeScene(title: string, body: (scene: () => Scene) => void)
     });
     afterAll(async () => {
       await scene?.[Symbol.asyncDispose]();
-    }, 60_000);
+    });
     body(() => scene);
   });
 }
