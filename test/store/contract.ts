@@ -163,6 +163,15 @@ export function storePromises(name: string, open: OpenStore): void {
         expect(await contentOf(store, WAL)).toBe("second");
       });
 
+      test("of many keys removed at once none stays, there or not, and no other goes", async () => {
+        const keys = [WAL, OTHER, `${WAL}.partial`, STATE];
+        for (const key of [WAL, OTHER, STATE]) await put(store, key, key);
+        await store.removeAll(keys.slice(0, 3), { signal });
+        await store.removeAll([], { signal });
+        expect(await keysOf(store)).toEqual([STATE]);
+        expect(await put(store, WAL, "again")).toBe("created");
+      });
+
       test("an object is settled where it is, and one that is not there cannot be", async () => {
         await put(store, WAL, "first");
         await store.settle(WAL, { signal });
@@ -276,6 +285,7 @@ export function storePromises(name: string, open: OpenStore): void {
         () => store.settle(WAL, aborted),
         () => store.replace(STATE, Buffer.from("x"), aborted),
         () => store.remove(WAL, aborted),
+        () => store.removeAll([WAL], aborted),
         () => store.probe(aborted),
         () => store.clusters(aborted),
         () => store.list("clusters/", aborted)[Symbol.asyncIterator]().next(),
