@@ -1,5 +1,6 @@
 import type { ClusterStatus } from "../archive/status.ts";
 import { formatAge, formatBytes, formatCount, formatFacts } from "./columns.ts";
+import { printable } from "./report.ts";
 
 type Fact = readonly [label: string, value: string];
 
@@ -18,6 +19,14 @@ export function formatStatus(status: ClusterStatus, now: Date): string {
     ...gapSummary(status),
     ...damageFacts(status),
     ...claimFacts(status, now),
+  ]);
+}
+
+/** In the place of a status, when the cluster cannot tell it. */
+export function formatTrouble(cluster: string, problem: { code: string; detail: string }): string {
+  return formatFacts([
+    ["cluster", cluster],
+    ["TROUBLE", `${problem.code}: ${printable(problem.detail)}`],
   ]);
 }
 
