@@ -154,7 +154,15 @@ export class DiskStore implements Store {
     signal.throwIfAborted();
     await doing(`remove "${key}"`, async () => {
       await this.#root.requireWritable();
-      await this.#objects.remove(key);
+      await this.#objects.removeAll([key]);
+    });
+  }
+
+  async removeAll(keys: readonly string[], { signal }: Signalled): Promise<void> {
+    signal.throwIfAborted();
+    await doing(`remove ${keys.length} objects`, async () => {
+      await this.#root.requireWritable();
+      await this.#objects.removeAll(keys);
     });
   }
 

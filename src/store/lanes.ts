@@ -103,6 +103,12 @@ export class LanedStore implements Store {
     return this.#laneOfKey(key).run(() => this.#inner.remove(key, options), options);
   }
 
+  async removeAll(keys: readonly string[], options: Signalled): Promise<void> {
+    const [key] = keys;
+    if (key === undefined) return;
+    await this.#laneOfKey(key).run(() => this.#inner.removeAll(keys, options), options);
+  }
+
   async probe(options: Signalled): Promise<StoreRoom> {
     return this.#lane("the probe").run(() => this.#inner.probe(options), options);
   }

@@ -21,6 +21,7 @@ export type StoreOperation =
   | "settle"
   | "replace"
   | "remove"
+  | "remove-all"
   | "probe";
 
 export type StoreResult = "ok" | "failed" | "aborted";
@@ -96,6 +97,10 @@ export class ObservedStore implements Store {
 
   remove(key: string, options: Signalled): Promise<void> {
     return this.#timed("remove", () => this.#inner.remove(key, options));
+  }
+
+  removeAll(keys: readonly string[], options: Signalled): Promise<void> {
+    return this.#timed("remove-all", () => this.#inner.removeAll(keys, options));
   }
 
   probe(options: Signalled): Promise<StoreRoom> {

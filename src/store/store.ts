@@ -51,6 +51,12 @@ export interface Store extends ReadableStore, AsyncDisposable {
   /** Durable when it resolves. Removing what is not there succeeds, so a retry is safe. */
   remove(key: string, options: Signalled): Promise<void>;
 
+  /**
+   * The same for many keys of one cluster, in less time than one by one. Rejects with some of them
+   * removed, in no promised order.
+   */
+  removeAll(keys: readonly string[], options: Signalled): Promise<void>;
+
   /** Proves that a push could be stored now, and tells the room that is left. */
   probe(options: Signalled): Promise<StoreRoom>;
 }

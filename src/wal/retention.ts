@@ -171,3 +171,16 @@ function placedName(timeline: number, number: number, size: number): PlacedName 
     position: text.slice(8),
   };
 }
+
+/** The part of a plan that lies below a position. */
+export function planUpTo(plan: RetentionPlan, end: PlacedName): RetentionPlan {
+  const size = plan.segmentSizeBytes;
+  const number = size === undefined ? 0 : (segmentNumber(end, size) ?? 0);
+  return {
+    ...plan,
+    segments: plan.segments
+      .filter(({ first }) => first < number)
+      .map((range) => ({ ...range, last: Math.min(range.last, number - 1) })),
+    others: plan.others.filter(({ position }) => position < end.position),
+  };
+}

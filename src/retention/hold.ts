@@ -1,0 +1,38 @@
+/** Holds: WAL that is kept because somebody said so, for good or until a time. */
+import { type PlacedName, parseWalName } from "../wal/name.ts";
+import type { Fields } from "./state-object.ts";
+
+export interface HoldRecord {
+  readonly from: PlacedName;
+  /** ISO 8601 in UTC; `undefined`: for good. */
+  readonly until: string | undefined;
+  /** How long it was to last when it was put, and when that was in the time of service. */
+  readonly lastsMs: number | undefined;
+  readonly putMs: number;
+}
+
+export function holdFields(record: HoldRecord): Fields {
+  const { from, until, lastsMs, putMs } = record;
+  return { from: from.text, until: until ?? null, lastsMs: lastsMs ?? null, putMs };
+}
+
+export function parseHold(fields: Fields): HoldRecord | undefined {
+  const { until, lastsMs, putMs } = fields;
+  const from = typeof fields["from"] === "string" ? parseWalName(fields["from"]) : undefined;
+  if (from?.kind !== "segment" || typeof putMs !== "number" || !(putMs >= 0)) return undefined;
+  if (until === null && lastsMs === null) {
+    return { from, until: undefined, lastsMs: undefined, putMs };
+  }
+  if (typeof until !== "string" || Number.isNaN(Date.parse(until))) return undefined;
+  if (typeof lastsMs !== "number" || !(lastsMs >= 0)) return undefined;
+  return { from, until, lastsMs, putMs };
+}
+
+/**
+ * Whether the hold's time is over. The time of day alone may jump, so as much time must have been
+ * served as the hold was to last; and the time of day must agree.
+ */
+export function isOver(hold: HoldRecord, now: { wallMs: number; servedMs: number }): boolean {
+  if (hold.until === undefined || hold.lastsMs === undefined) return false;
+  return now.wallMs >= Date.parse(hold.until) && now.servedMs - hold.putMs >= hold.lastsMs;
+}

@@ -1,0 +1,44 @@
+/** The time of service and the arrivals measured in it, as they are written down. */
+import type { ArrivalEntry, Arrivals } from "../wal/arrivals.ts";
+import type { Fields } from "./state-object.ts";
+
+export interface ServiceRecord {
+  readonly servedMs: number;
+  readonly arrivals: Arrivals;
+}
+
+export function serviceFields({ servedMs, arrivals }: ServiceRecord): Fields {
+  const { newest, entries } = arrivals;
+  return {
+    servedMs,
+    newest: newest === undefined ? null : [newest.atMs, newest.number],
+    // Short, because there may be hundreds.
+    arrivals: entries.map(({ atMs, lowest, highest }) => [atMs, lowest, highest]),
+  };
+}
+
+export function parseService(fields: Fields): ServiceRecord | undefined {
+  const { servedMs, newest, arrivals } = fields;
+  if (!isNumber(servedMs) || !Array.isArray(arrivals)) return undefined;
+  const entries = arrivals.map(parseEntry);
+  if (!entries.every((entry) => entry !== undefined)) return undefined;
+  if (newest === null) return { servedMs, arrivals: { newest: undefined, entries } };
+  const [atMs, number] = numbersOf(newest, 2) ?? [];
+  if (atMs === undefined || number === undefined) return undefined;
+  return { servedMs, arrivals: { newest: { atMs, number }, entries } };
+}
+
+function parseEntry(value: unknown): ArrivalEntry | undefined {
+  const [atMs, lowest, highest] = numbersOf(value, 3) ?? [];
+  if (atMs === undefined || lowest === undefined || highest === undefined) return undefined;
+  return { atMs, lowest, highest };
+}
+
+function numbersOf(value: unknown, length: number): number[] | undefined {
+  const isList = Array.isArray(value) && value.length === length && value.every(isNumber);
+  return isList ? value : undefined;
+}
+
+function isNumber(value: unknown): value is number {
+  return typeof value === "number" && Number.isFinite(value) && value >= 0;
+}
