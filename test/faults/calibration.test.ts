@@ -105,7 +105,7 @@ for (const kind of ["ext4", "xfs"] as const) {
     });
     afterAll(() => mount[Symbol.asyncDispose]());
 
-    test.each(WRITERS)("judges a writer that $title", { timeout: 30_000 }, async (row) => {
+    test.each(WRITERS)("judges a writer that $title", async (row) => {
       expect([...(await lossesOf(row.writer, mount))].sort()).toEqual([...row.losses].sort());
     });
 

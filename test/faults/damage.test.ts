@@ -22,8 +22,12 @@ const cut = (length: number): Damage => {
   return (object) => object.subarray(0, length);
 };
 
-const KINDS: readonly { title: string; damage: Damage }[] = [
-  { title: "one flipped byte", damage: (object, other) => flip(object.length >> 1)(object, other) },
+const KINDS: readonly { title: string; damage: Damage; tellsDigest?: true }[] = [
+  {
+    title: "one flipped byte",
+    damage: (object, other) => flip(object.length >> 1)(object, other),
+    tellsDigest: true,
+  },
   { title: "a cut in the middle", damage: (object) => object.subarray(0, object.length >> 1) },
   { title: "nothing left of it", damage: () => Buffer.alloc(0) },
   { title: "a byte behind its end", damage: (object) => Buffer.concat([object, Buffer.alloc(1)]) },
@@ -33,7 +37,11 @@ const KINDS: readonly { title: string; damage: Damage }[] = [
     title: "its neighbour behind its end",
     damage: (object, other) => Buffer.concat([object, other]),
   },
-  { title: "4 KB of zeros", damage: (object) => Buffer.from(object).fill(0, 8192, 12_288) },
+  {
+    title: "4 KB of zeros",
+    damage: (object) => Buffer.from(object).fill(0, 8192, 12_288),
+    tellsDigest: true,
+  },
   { title: "zeros all over", damage: (object) => Buffer.alloc(object.length) },
   {
     title: "its metadata dropped",
@@ -119,7 +127,7 @@ describe("a stored object that was damaged", () => {
     await expectWhole(after);
   });
 
-  describe.each(KINDS)("with $title", ({ damage }) => {
+  describe.each(KINDS)("with $title", ({ damage, tellsDigest }) => {
     beforeEach(() => play(damage));
 
     test("fails its fetch with status 10, in a recovery with 200, and nothing is delivered", async () => {
@@ -156,7 +164,8 @@ describe("a stored object that was damaged", () => {
       expect(await isKept(found)).toBe(true);
     });
 
-    test("is not repaired by a push of other content", async () => {
+    // Without its metadata an object cannot tell any more what it was.
+    test.runIf(tellsDigest)("is not repaired by a push of other content", async () => {
       const other = makeSegment({ number: 8, segmentSizeBytes: MIB, seed: "other" });
       const { status } = await pushWal(other, daemon);
 

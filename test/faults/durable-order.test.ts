@@ -37,8 +37,8 @@ describeFaults("the daemon's system calls during a push", { needs: ["strace"] },
     scene = await FaultScene.open();
     daemon = await scene.daemon({ workers: 4 });
     await pushWal(segmentOfLog(1), daemon);
-  }, 60_000);
-  afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+  });
+  afterAll(() => scene?.[Symbol.asyncDispose]());
 
   async function tracePush(file: MadeFile, cluster = "main"): Promise<TracedCall[]> {
     await using strace = await Strace.attach(daemon.pid, { trace: PUSH_CALLS, threads: "all" });

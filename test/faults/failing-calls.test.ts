@@ -7,7 +7,7 @@ import {
   PUSH_CALLS,
   readPushTrace,
 } from "../support/durable-order.ts";
-import { FaultScene, reportLogsOf, temporaryFiles } from "../support/fault-scene.ts";
+import { FaultScene, reportLogsOf, nothingStaged } from "../support/fault-scene.ts";
 import { describeFaults } from "../support/fault-tools.ts";
 import { archivedNames } from "../support/ledger.ts";
 import { Strace, type TracedCall } from "../support/strace.ts";
@@ -31,8 +31,8 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
     scene = await FaultScene.open();
     daemon = await scene.daemon({ workers: 1 });
     await scene.push(nextFile(), { server: daemon.url });
-  }, 60_000);
-  afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+  });
+  afterAll(() => scene?.[Symbol.asyncDispose]());
 
   /** The first of its directory, so that making and syncing directories can fail too. */
   function nextFile(): MadeFile {
@@ -51,7 +51,7 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
   async function expectNothingLeft(file: MadeFile): Promise<void> {
     expect((await fetchWal(file.name, daemon)).status).toBe(404);
     expect(await archivedNames(daemon)).not.toContain(file.name);
-    expect(await temporaryFiles(daemon.storeDirectory)).toEqual([]);
+    await nothingStaged(daemon.storeDirectory);
   }
 
   /** PostgreSQL's next try: it succeeds, and trusts nothing that the failed one has written. */
@@ -73,7 +73,6 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
 
   test.each(faults)(
     "fails with $error at any $call, and leaves nothing",
-    { timeout: 120_000 },
     async ({ call, error }) => {
       let failures = 0;
       for (let nth = 1; ; nth++) {
@@ -114,7 +113,6 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
 
   test.each(["error=EIO", "error=ENOSPC", "retval=4096"])(
     "fails with %s at any write, and leaves nothing",
-    { timeout: 120_000 },
     async (fault) => {
       let failures = 0;
       for (let index = 0; ; index++) {

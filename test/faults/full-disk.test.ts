@@ -1,18 +1,27 @@
-import { execFile } from "node:child_process";
-import { mkdirSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Account } from "../support/account.ts";
+import { requireCommand } from "../support/child.ts";
 import type { WalarcDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
-import { FaultScene, reportLogsOf, temporaryFiles } from "../support/fault-scene.ts";
-import { describeFaults } from "../support/fault-tools.ts";
+import { FaultScene, reportLogsOf, nothingStaged } from "../support/fault-scene.ts";
+import { describeFaults, systemEnvironment } from "../support/fault-tools.ts";
 import { archivedNames } from "../support/ledger.ts";
 import { LoopMount, type LoopOptions } from "../support/loop-mount.ts";
 import { fetchWal, pushWal } from "../support/wal-http.ts";
 import { type MadeFile, makeSegment, MIB } from "../support/wal-maker.ts";
-
-const run = promisify(execFile);
 
 const segment = (number: number): MadeFile => {
   return makeSegment({ number, segmentSizeBytes: 16 * MIB, content: "dense" });
@@ -37,10 +46,18 @@ describeFaults("a store on a disk of 64 MB", { needs: ["root", "ext4"] }, () => 
 
   const push = (file: MadeFile) => scene.push(file, { server: daemon.url });
   const ballast = () => join(mount.path, "ballast");
-  const freeBytes = () => {
-    const { bavail, bsize } = statfsSync(mount.path);
-    return bavail * bsize;
-  };
+
+  /** Writes until nothing fits any more, and then takes `roomBytes` back. */
+  function fillUp(roomBytes: number): void {
+    const file = openSync(ballast(), "a");
+    try {
+      for (const piece of [Buffer.alloc(MIB), Buffer.alloc(4096)]) writeUntilFull(file, piece);
+      ftruncateSync(file, fstatSync(file).size - roomBytes);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+  }
 
   async function expectRefused(file: MadeFile): Promise<void> {
     const refused = await push(file);
@@ -48,7 +65,7 @@ describeFaults("a store on a disk of 64 MB", { needs: ["root", "ext4"] }, () => 
     expect(refused.stderr).toMatch(/^walarc: push [0-9A-F]{24}: store-failed: /);
     expect((await fetchWal(file.name, daemon)).status).toBe(404);
     expect(await archivedNames(daemon)).not.toContain(file.name);
-    expect(await temporaryFiles(daemon.storeDirectory)).toEqual([]);
+    await nothingStaged(daemon.storeDirectory);
   }
 
   async function expectStillGood(file: MadeFile): Promise<void> {
@@ -64,11 +81,11 @@ describeFaults("a store on a disk of 64 MB", { needs: ["root", "ext4"] }, () => 
 
   test("refuses when it is full, keeps what it has, and goes on once there is room", async () => {
     await openStore();
-    writeFileSync(ballast(), Buffer.alloc(freeBytes() - 6 * MIB));
+    fillUp(6 * MIB);
     await expectRefused(segment(2));
     await expectStillGood(segment(1));
 
-    writeFileSync(join(mount.path, "more-ballast"), Buffer.alloc(freeBytes()));
+    fillUp(0);
     await expectRefused(segment(2));
     await expectStillGood(segment(1));
     await expectReadiness(503);
@@ -84,7 +101,7 @@ describeFaults("a store on a disk of 64 MB", { needs: ["root", "ext4"] }, () => 
   test("refuses at whatever byte it fills up", async () => {
     await openStore();
     for (let roomBytes = 0; roomBytes <= 16 * MIB; roomBytes += 2 * MIB) {
-      writeFileSync(ballast(), Buffer.alloc(freeBytes() - roomBytes));
+      fillUp(roomBytes);
       await expectRefused(segment(3));
       rmSync(ballast());
     }
@@ -133,10 +150,11 @@ describeFaults("a store on a disk of 64 MB", { needs: ["root", "ext4"] }, () => 
 
   test("refuses what passes the limit for the size of a file, and lives", async () => {
     await openStore();
-    await limitFileSize(daemon, `${4 * MIB}:`);
+    const { account } = scene.workspace;
+    await limitFileSize(`${4 * MIB}:`, { pid: daemon.pid, account });
     await expectRefused(segment(2));
 
-    await limitFileSize(daemon, "unlimited:");
+    await limitFileSize("unlimited:", { pid: daemon.pid, account });
     await expectStillGood(segment(2));
   });
 });
@@ -167,7 +185,16 @@ describe("a store that is removed under the daemon", () => {
   });
 });
 
+function writeUntilFull(file: number, piece: Buffer): void {
+  try {
+    while (writeSync(file, piece) > 0);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+  }
+}
+
 /** The soft limit of a running process, as prlimit(1) takes it. */
-async function limitFileSize(daemon: WalarcDaemon, limit: string): Promise<void> {
-  await run("prlimit", ["--pid", String(daemon.pid), `--fsize=${limit}`]);
+async function limitFileSize(limit: string, options: { pid: number; account: Account }) {
+  const args = ["--pid", String(options.pid), `--fsize=${limit}`];
+  await requireCommand("prlimit", args, { ...options, cwd: "/", env: systemEnvironment() });
 }

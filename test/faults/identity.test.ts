@@ -1,8 +1,9 @@
+import { mkdirSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Outcome } from "../support/child.ts";
 import type { WalarcDaemon } from "../support/daemon.ts";
-import { FaultScene, filesBelow, reportLogsOf } from "../support/fault-scene.ts";
+import { FaultScene, filesBelow, PROBE, reportLogsOf } from "../support/fault-scene.ts";
 import { fetchWal } from "../support/wal-http.ts";
 import * as maker from "../support/wal-maker.ts";
 
@@ -24,7 +25,7 @@ const FORGERIES: readonly Forgery[] = [
   },
   {
     title: "whose header tells another segment size",
-    reason: /bytes/,
+    reason: /segment size/,
     make: (good, size) =>
       changed(good, (bytes) => {
         const other = size === 1024 * MIB ? size / 2 : size * 2;
@@ -119,8 +120,8 @@ describe("a push that is not a WAL file of this cluster", () => {
   beforeAll(async () => {
     scene = await FaultScene.open();
     daemon = await scene.daemon();
-  }, 60_000);
-  afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+  });
+  afterAll(() => scene?.[Symbol.asyncDispose]());
 
   const push = (file: maker.MadeFile, cluster: string): Promise<Outcome> => {
     return scene.push(file, { server: daemon.url, cluster, timeoutSeconds: 60 });
@@ -151,13 +152,13 @@ describe("a push that is not a WAL file of this cluster", () => {
         expect((await push(segment(3), cluster)).status).toBe(0);
       });
 
-      test.each(FORGERIES)("is refused: $title", { timeout: 30_000 }, async ({ make, reason }) => {
+      test.each(FORGERIES)("is refused: $title", async ({ make, reason }) => {
         const told = await expectRefused(make(segment(5), size), cluster);
         expect(told).toMatch(reason);
         reasons.add(told);
       });
 
-      test.each(NAMES)("is refused: a name $title", { timeout: 30_000 }, async ({ name }) => {
+      test.each(NAMES)("is refused: a name $title", async ({ name }) => {
         const { name: good, bytes } = segment(5);
         await expectRefused({ name: name(good, size), bytes }, cluster);
       });
@@ -195,15 +196,15 @@ describe("segments of a gigabyte", () => {
   beforeAll(async () => {
     scene = await FaultScene.open();
     daemon = await scene.daemon();
-  }, 60_000);
-  afterAll(() => scene?.[Symbol.asyncDispose](), 60_000);
+  });
+  afterAll(() => scene?.[Symbol.asyncDispose]());
 
   const size = 1024 * MIB;
   const push = (path: string) => {
     return scene.walarc(["push", path], { server: daemon.url, timeoutSeconds: 60 });
   };
 
-  test("are archived and come back", { timeout: 120_000 }, async () => {
+  test("are archived and come back", async () => {
     const path = sparse("good", { number: 9 });
     expect(await push(path)).toMatchObject({ status: 0, stderr: "" });
 
@@ -233,6 +234,7 @@ describe("segments of a gigabyte", () => {
 
   function sparse(directory: string, wish: maker.SegmentWish): string {
     const path = scene.workspace.path(directory);
+    mkdirSync(path);
     return maker.writeSegmentFile(path, { segmentSizeBytes: size, content: "sparse", ...wish });
   }
 });
@@ -245,6 +247,6 @@ function changed(good: maker.MadeFile, change: (bytes: Buffer) => void): maker.M
 
 /** Every name in the store, directories too, and what each file holds by its size and inode. */
 async function treeOf(directory: string): Promise<unknown> {
-  const names = await readdir(directory, { recursive: true });
+  const names = (await readdir(directory, { recursive: true })).filter((name) => !PROBE.test(name));
   return { names: names.sort(), files: await filesBelow(directory) };
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterEach } from "vitest";
 import { type Outcome, runCommand } from "./child.ts";
 import { type DaemonOptions, WalarcDaemon } from "./daemon.ts";
+import { eventually } from "./eventually.ts";
 import { type Installation, installWalarc } from "./installation.ts";
 import type { MadeFile } from "./wal-maker.ts";
 import { Workspace } from "./workspace.ts";
@@ -123,11 +124,11 @@ export function reportLogsOf(scene: () => FaultScene | undefined): void {
   });
 }
 
-/** Every file below `directory`: path relative to it, size and inode. */
+/** Every file below `directory` that stays: path relative to it, size and inode. */
 export async function filesBelow(directory: string): Promise<Map<string, StoredFile>> {
   const files = new Map<string, StoredFile>();
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
-  for (const entry of entries.filter((entry) => entry.isFile())) {
+  for (const entry of entries.filter((entry) => entry.isFile() && !PROBE.test(entry.name))) {
     const path = join(entry.parentPath, entry.name);
     const { size, ino } = await stat(path);
     files.set(path.slice(directory.length + 1), { sizeBytes: size, inode: ino });
@@ -135,13 +136,22 @@ export async function filesBelow(directory: string): Promise<Map<string, StoredF
   return files;
 }
 
+/** The daemon proves every few seconds that it could write, by doing so. */
+export const PROBE = /^walarc\.tmp\./;
+
 export interface StoredFile {
   readonly sizeBytes: number;
   readonly inode: number;
 }
 
-/** What is staged and not published: temporary names anywhere in a store. */
-export async function temporaryFiles(storeDirectory: string): Promise<string[]> {
-  const paths = [...(await filesBelow(storeDirectory)).keys()];
-  return paths.filter((path) => path.includes("/tmp/") || path.startsWith("walarc.tmp."));
+/** Resolves when a store holds nothing temporary: what is staged, and what the probes write. */
+export async function nothingStaged(storeDirectory: string): Promise<void> {
+  let staged: string[] = [];
+  const look = async () => {
+    const paths = (await readdir(storeDirectory, { recursive: true })).sort();
+    staged = paths.filter((path) => /(?:^|\/)tmp\/./.test(path) || PROBE.test(path));
+    return staged.length === 0;
+  };
+  const patience = { deadlineMs: 5_000, evidence: () => staged.join("\n") };
+  await eventually(`${storeDirectory} holds nothing temporary`, look, patience);
 }

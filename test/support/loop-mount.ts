@@ -1,5 +1,6 @@
 import { execFile, execFileSync } from "node:child_process";
 import {
+  chmodSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -63,6 +64,7 @@ export class LoopMount implements AsyncDisposable {
     const loop = new LoopMount(kind, directory);
     mounted.add(loop);
     try {
+      chmodSync(directory, 0o755);
       mkdirSync(loop.path);
       writeFileSync(loop.#image, "");
       truncateSync(loop.#image, options.sizeBytes ?? 512 * 1024 * 1024);

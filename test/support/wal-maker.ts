@@ -59,7 +59,7 @@ export function makeSegment(wish: SegmentWish): MadeFile {
 export function writeSegmentFile(directory: string, wish: SegmentWish): string {
   const path = join(directory, segmentNameOf(wish));
   const size = wish.segmentSizeBytes ?? 16 * MIB;
-  const file = openSync(path, "wx", 0o600);
+  const file = openSync(path, "wx", 0o644);
   try {
     if (wish.content !== "sparse") {
       const { bytes } = makeSegment(wish);
