@@ -1,7 +1,8 @@
 import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { DiskStore } from "../../src/store/disk.ts";
+import { describeFaults } from "../support/fault-tools.ts";
 import { TmpfsMount } from "../support/tmpfs-mount.ts";
 import { contentOf, keysOf, put } from "./objects.ts";
 
@@ -11,9 +12,7 @@ const STATE = "clusters/main/standbys/s1.json";
 const MIB = 1024 * 1024;
 const FULL = { code: "store-failed", status: 507 };
 
-const cannotMount = process.getuid?.() !== 0;
-
-describe.skipIf(cannotMount)("a disk that is full", () => {
+describeFaults("a disk that is full", { needs: ["root"] }, () => {
   let mount: TmpfsMount;
   let stack: AsyncDisposableStack;
 
@@ -95,7 +94,7 @@ describe.skipIf(cannotMount)("a disk that is full", () => {
   });
 });
 
-describe.skipIf(cannotMount)("a file system that is remounted read-only", () => {
+describeFaults("a file system that is remounted read-only", { needs: ["root"] }, () => {
   const READ_ONLY = { code: "store-failed", status: 503, hint: /remount it writable/ };
 
   test("still gives what it holds, and takes pushes again when it is writable", async () => {

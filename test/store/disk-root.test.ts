@@ -141,6 +141,14 @@ describe("two daemons on one directory", () => {
     expect(await put(store, KEY, "kept")).toBe("created");
   });
 
+  test("of several that start at the same moment exactly one gets it", async () => {
+    const outcomes = await Promise.allSettled(Array.from({ length: 4 }, () => hold(root)));
+    const holders = outcomes.flatMap((each) => (each.status === "fulfilled" ? [each.value] : []));
+    for (const holder of holders) holder.kill("SIGKILL");
+    for (const holder of holders) await once(holder, "exit");
+    expect(holders).toHaveLength(1);
+  });
+
   test("a store that was closed is free", async () => {
     const holder = await hold(root);
     holder.stdin?.end();
