@@ -8,7 +8,7 @@ const SQLITE_BUSY = 5;
 /**
  * Takes `path` against every other process, and against a second time in this one.
  *
- * Node has no file lock of its own, but SQLite, which it carries, locks its files with the kernel's.
+ * Node has no file lock of its own, but SQLite, which it carries, takes the kernel's for its files.
  * So the lock belongs to this process and not to what a file says: `kill -9` releases it, and no
  * stale number can name a stranger.
  *

@@ -12,8 +12,8 @@ const STATE = "clusters/main/standbys/s1.json";
 export type OpenStore = (stack: AsyncDisposableStack) => Promise<Store>;
 
 /**
- * The five promises of src/store/store.ts, as far as a healthy store can show them, one test each. What
- * a crash or a failing device shows is up to each store's own tests.
+ * The five promises of src/store/store.ts, as far as a healthy store can show them, one test each.
+ * What a crash or a failing device shows is up to each store's own tests.
  */
 export function storePromises(name: string, open: OpenStore): void {
   describe(name, () => {
@@ -164,12 +164,10 @@ export function storePromises(name: string, open: OpenStore): void {
       });
 
       test("of many keys removed at once none stays, there or not, and no other goes", async () => {
-        const keys = [WAL, OTHER, `${WAL}.partial`, STATE];
         for (const key of [WAL, OTHER, STATE]) await put(store, key, key);
-        await store.removeAll(keys.slice(0, 3), { signal });
+        await store.removeAll([WAL, OTHER, `${WAL}.partial`], { signal });
         await store.removeAll([], { signal });
         expect(await keysOf(store)).toEqual([STATE]);
-        expect(await put(store, WAL, "again")).toBe("created");
       });
 
       test("an object is settled where it is, and one that is not there cannot be", async () => {

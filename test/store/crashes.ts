@@ -28,13 +28,13 @@ interface Act {
   readonly content: string;
 }
 
-/** How the first life ends. A kill leaves behind what no sync has reached, for the second life to trust. */
+/** How the first life ends. A kill leaves the second one to find what no sync has reached. */
 const ENDS = ["power cut", "kill"] as const;
 
 /**
- * Ends the life after each of its steps, by a power cut or a kill; then, for each seed, looks at a disk
- * that this may have left, and lives on: everything is tried once more on it, up to a power cut at some
- * step or at the end. Returns what was lost at least once.
+ * Ends the life after each of its steps, by a power cut or a kill; then, for each seed, looks at a
+ * disk that this may have left, and lives on: everything is tried once more on it, up to a power cut
+ * at some step or at the end. Returns what was lost at least once.
  */
 export async function lossesOf(
   start: Start,

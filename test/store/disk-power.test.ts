@@ -10,8 +10,8 @@ const WAL = "clusters/main/wal/00000001";
 const STATE = "clusters/main/standbys/s1.json";
 
 /*
- * What test/store/crash.test.ts shows for a file system as POSIX allows it to be, on two real ones. One
- * cut each, right after the last acknowledgement; all of a fresh store hangs on it.
+ * What test/store/crash.test.ts shows for a file system as POSIX allows it to be, on two real ones.
+ * One cut each, right after the last acknowledgement; all of a fresh store hangs on it.
  */
 describeFaults(
   "a power cut right after an acknowledgement",
