@@ -24,8 +24,9 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "lifecycle.ts": "",
   "client/": "errors.ts config/",
   "store/": "errors.ts disk/ object/ telemetry/",
-  "archive/": "errors.ts wal/ object/ store/store.ts lifecycle.ts telemetry/",
-  "http/": "errors.ts version.ts token.ts wal/ archive/ object/ telemetry/ lifecycle.ts",
+  "retention/": "errors.ts wal/ store/store.ts",
+  "archive/": "errors.ts wal/ object/ store/store.ts retention/ lifecycle.ts telemetry/",
+  "http/": "errors.ts version.ts token.ts wal/ retention/ archive/ object/ telemetry/ lifecycle.ts",
   "daemon.ts":
     "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts store/ archive/ http/",
   "cli/": "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ daemon.ts types:archive/",

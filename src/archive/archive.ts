@@ -2,6 +2,9 @@
 import type { Logger } from "pino";
 import { WalarcError } from "../errors.ts";
 import { MemoryBudget, type VerifiedObject } from "../object/verify.ts";
+import type { RetentionPolicy } from "../retention/policy.ts";
+import type { Retention } from "../retention/retention.ts";
+import type { ReportSource } from "../retention/standby.ts";
 import type { Signalled, Store } from "../store/store.ts";
 import type { WalName } from "../wal/name.ts";
 import { ClusterArchive } from "./cluster.ts";
@@ -20,7 +23,13 @@ export interface ArchiveOptions {
    * The configured clusters by name: then no others are served. Without any, a cluster is made by
    * its first valid push.
    */
-  readonly clusters: ReadonlyMap<string, { readonly systemIdentifier: string | undefined }>;
+  readonly clusters: ReadonlyMap<string, ConfiguredCluster>;
+}
+
+export interface ConfiguredCluster {
+  readonly systemIdentifier: string | undefined;
+  readonly retention?: RetentionPolicy;
+  readonly standbys?: ReadonlyMap<string, { readonly conninfo: string | undefined }>;
 }
 
 /** Plain bytes of verified objects that all fetches together may hold in memory. */
@@ -88,7 +97,14 @@ export class Archive implements AsyncDisposable {
   async status(clusterName: string, options: Signalled): Promise<ClusterStatus> {
     const cluster = this.#require(clusterName);
     await cluster.loaded(options);
-    return statusOf(cluster);
+    return statusOf(cluster, await cluster.retention.register.load(options));
+  }
+
+  /** Who needs which WAL of the cluster, and its pruning. */
+  async retention(clusterName: string, options: Signalled): Promise<Retention> {
+    const cluster = this.#require(clusterName);
+    await cluster.loaded(options);
+    return cluster.retention;
   }
 
   /** Names, ascending. */
@@ -110,7 +126,7 @@ export class Archive implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    await Promise.all([...this.#clusters.values()].map((cluster) => cluster.totals.stop()));
+    await Promise.all([...this.#clusters.values()].map((cluster) => cluster.stop()));
   }
 
   #require(name: string): ClusterArchive {
@@ -131,13 +147,16 @@ export class Archive implements AsyncDisposable {
   }
 
   #make(name: string): ClusterArchive {
+    const configured = this.#options.clusters.get(name);
     const cluster = new ClusterArchive({
       name,
       store: this.#options.store,
       log: this.#options.log,
       compressionLevel: this.#options.compressionLevel,
       budget: this.#budget,
-      systemIdentifier: this.#options.clusters.get(name)?.systemIdentifier,
+      systemIdentifier: configured?.systemIdentifier,
+      policy: configured?.retention,
+      standbys: sourcesOf(configured),
     });
     this.#clusters.set(name, cluster);
     return cluster;
@@ -159,4 +178,11 @@ export class Archive implements AsyncDisposable {
         : "check the name; a cluster is made by its first push";
     return new WalarcError("unknown-cluster", `there is no cluster "${name}"`, { hint });
   }
+}
+
+function sourcesOf(cluster: ConfiguredCluster | undefined): Map<string, ReportSource> {
+  const standbys = [...(cluster?.standbys ?? [])];
+  return new Map(
+    standbys.map(([name, { conninfo }]) => [name, conninfo === undefined ? "report" : "sql"]),
+  );
 }

@@ -2,11 +2,16 @@
 import type { Logger } from "pino";
 import { WalarcError } from "../errors.ts";
 import type { MemoryBudget } from "../object/verify.ts";
+import { DEFAULT_POLICY, type RetentionPolicy } from "../retention/policy.ts";
+import { Retention } from "../retention/retention.ts";
+import type { ReportSource } from "../retention/standby.ts";
 import type { Signalled, Store } from "../store/store.ts";
 import { Catalog } from "../wal/catalog.ts";
 import type { TimelineHistory } from "../wal/history.ts";
-import type { WalName } from "../wal/name.ts";
+import type { PlacedName, WalName } from "../wal/name.ts";
+import { segmentNumber } from "../wal/segment.ts";
 import { type Binding, isSameBinding, joinBindings, UNBOUND, writeBinding } from "./binding.ts";
+import { discardWalFiles } from "./discard.ts";
 import { Gate } from "./gate.ts";
 import { walKey } from "./keys.ts";
 import { loadCluster } from "./load.ts";
@@ -25,6 +30,9 @@ export interface ClusterOptions {
   readonly budget: MemoryBudget;
   /** From the configuration. */
   readonly systemIdentifier: string | undefined;
+  readonly policy?: RetentionPolicy | undefined;
+  /** Names of the configured standbys, and how they are heard from. */
+  readonly standbys?: ReadonlyMap<string, ReportSource> | undefined;
 }
 
 export interface Archived {
@@ -44,6 +52,7 @@ export class ClusterArchive {
   readonly pushes = new Gate(PUSHES_AT_ONCE);
   readonly fetches = new Gate(FETCHES_AT_ONCE);
   readonly totals: Totals;
+  readonly retention: Retention;
   /** Names whose object was found damaged and not seen whole since. */
   readonly damaged = new Set<string>();
   /** Names that were archived and whose object vanished while we ran. */
@@ -71,6 +80,8 @@ export class ClusterArchive {
     this.budget = options.budget;
     this.#binding = { ...UNBOUND, systemIdentifier: options.systemIdentifier };
     this.totals = new Totals(this);
+    const { policy = DEFAULT_POLICY, standbys = new Map<string, ReportSource>() } = options;
+    this.retention = new Retention(this, { policy, standbys });
   }
 
   get binding(): Binding {
@@ -139,6 +150,7 @@ export class ClusterArchive {
     this.seen(name, archived.history);
     const { archivedAt, sizeBytes } = archived.metadata;
     if (this.#catalog.latest() === name.text) this.latestArrival = archivedAt;
+    if (name.kind === "segment") this.#noteArrival(name);
     if (!archived.isRepair) {
       this.totals.add(walKey(this.name, name), {
         plainBytes: sizeBytes,
@@ -147,12 +159,34 @@ export class ClusterArchive {
     }
   }
 
+  #noteArrival(name: PlacedName): void {
+    const number = segmentNumber(name, this.#catalog.segmentSizeBytes ?? 0);
+    if (number !== undefined) this.retention.register.arrived(number);
+  }
+
+  /** Removes WAL files that nobody needs, as `discardWalFiles` does. */
+  async discard(names: readonly PlacedName[], options: Signalled): Promise<void> {
+    await discardWalFiles(this, names, options);
+  }
+
   /** Notes a WAL file that proved to be stored whole. */
   seen(name: WalName, history: TimelineHistory | undefined): void {
     this.#catalog.add(name);
     if (history !== undefined) this.#catalog.addHistory(history);
     this.damaged.delete(name.text);
     this.lost.delete(name.text);
+  }
+
+  /** Ends what runs in the background and writes down what only memory knows. */
+  async stop(): Promise<void> {
+    await this.totals.stop();
+    if (!this.#isLoaded || this.isEmpty) return;
+    try {
+      const signal = AbortSignal.timeout(STOP_MS_MAX);
+      await this.retention.register.save({ signal, atOnce: true });
+    } catch (error) {
+      this.log.warn({ cluster: this.name, err: error }, "time of service not written down");
+    }
   }
 
   reportDamage(name: WalName, error: WalarcError): void {
@@ -167,6 +201,9 @@ export class ClusterArchive {
     this.log.error({ cluster: this.name, wal: name.text }, "archived object is gone");
   }
 }
+
+/** A store that hangs does not keep the daemon from stopping for longer. */
+const STOP_MS_MAX = 2000;
 
 /** A million names take seconds; a load that takes longer than this is a store that hangs. */
 const LOAD_DEADLINE_MS = 600_000;

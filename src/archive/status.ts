@@ -1,14 +1,10 @@
 /** What a cluster's archive holds, for people and programs (contract, section 9). */
+import type { Claimants } from "../retention/claims.ts";
+import { type RetentionStatus, retentionStatus } from "../retention/overview.ts";
 import type { TimelineStatus } from "../wal/timeline-status.ts";
 import type { ClusterArchive } from "./cluster.ts";
 
-export interface Claim {
-  readonly kind: string;
-  readonly name: string;
-  readonly from: string | null;
-}
-
-export interface ClusterStatus {
+export interface ClusterStatus extends RetentionStatus {
   readonly cluster: string;
   readonly systemIdentifier: string | null;
   readonly segmentSizeBytes: number | null;
@@ -25,13 +21,10 @@ export interface ClusterStatus {
   readonly damaged: readonly string[];
   /** Second contents refused since the daemon started. */
   readonly conflicts: number;
-  readonly claims: readonly Claim[];
-  readonly horizon: string | null;
-  readonly heldBy: readonly Pick<Claim, "kind" | "name">[];
 }
 
 /** Takes as long for a million segments as for ten. */
-export function statusOf(cluster: ClusterArchive): ClusterStatus {
+export function statusOf(cluster: ClusterArchive, claimants: Claimants): ClusterStatus {
   const { binding, catalog, totals } = cluster;
   const latest = catalog.latest();
   return {
@@ -49,8 +42,6 @@ export function statusOf(cluster: ClusterArchive): ClusterStatus {
     timelines: catalog.timelines(),
     damaged: [...cluster.damaged, ...cluster.lost].sort(),
     conflicts: cluster.conflicts,
-    claims: [],
-    horizon: null,
-    heldBy: [],
+    ...retentionStatus(claimants),
   };
 }

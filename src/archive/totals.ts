@@ -17,8 +17,10 @@ export class Totals {
   storedBytes = 0;
   plainBytes = 0;
   readonly #cluster: ClusterArchive;
-  /** Keys that came after the start of the count, and are in the figures already. */
+  /** Keys that came or went after the start of the count, which passes over them. */
   #counted: Set<string> | undefined;
+  /** The count has passed all keys up to this one. */
+  #countedTo = "";
   readonly #stop = new AbortController();
   #counting: Promise<void> | undefined;
 
@@ -36,7 +38,11 @@ export class Totals {
     this.plainBytes += sizes.plainBytes;
   }
 
-  subtract(sizes: Sizes): void {
+  subtract(key: string, sizes: Sizes): void {
+    const isInFigures =
+      this.#counted === undefined || this.#counted.has(key) || key <= this.#countedTo;
+    this.#counted?.add(key);
+    if (!isInFigures) return;
     this.storedBytes -= sizes.storedBytes;
     this.plainBytes -= sizes.plainBytes;
   }
@@ -64,8 +70,8 @@ export class Totals {
     const { store, name } = this.#cluster;
     const signal = this.#stop.signal;
     for await (const listed of store.list(walPrefix(name), { signal })) {
-      if (this.#counted?.has(listed.key)) continue;
-      await this.#countOne(listed, signal);
+      if (!this.#counted?.has(listed.key)) await this.#countOne(listed, signal);
+      this.#countedTo = listed.key;
     }
     this.#counted = undefined;
   }
@@ -83,7 +89,7 @@ export class Totals {
       const metadata = await storedMetadata(this.#cluster, name, { signal });
       plainBytes = metadata === undefined || metadata === "damaged" ? 0 : metadata.sizeBytes;
     }
-    // Counted by a push while this turn waited.
+    // Counted by a push, or gone, while this turn waited.
     if (this.#counted?.has(listed.key)) return;
     this.storedBytes += storedBytes;
     this.plainBytes += plainBytes;

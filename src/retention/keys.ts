@@ -36,7 +36,7 @@ export function stateKey(prefix: string, name: string): string {
   return prefix + name + SUFFIX;
 }
 
-/** The name whose state stands at a key, or `undefined` for a key that walarc would not have made. */
+/** The name whose state stands at a key, or `undefined` where walarc would have put none. */
 export function nameAt(prefix: string, key: string): string | undefined {
   const name = key.slice(prefix.length, -SUFFIX.length);
   return isClaimantName(name) && stateKey(prefix, name) === key ? name : undefined;

@@ -19,8 +19,8 @@ export interface PruneOptions extends Signalled {
 
 /**
  * Removes what the plan names, oldest first, and never what a claim made meanwhile needs; resolves
- * to the part of the plan that was carried out. Rejects with the signal's reason between two batches
- * and with `store-failed`: what is gone then is what a smaller plan would have removed.
+ * to the part of the plan that was carried out. Rejects with the signal's reason between two
+ * batches, and with `store-failed`: what is gone then is what a smaller plan would have removed.
  */
 export async function carryOut(plan: RetentionPlan, options: PruneOptions): Promise<RetentionPlan> {
   const names = removableNames(plan);

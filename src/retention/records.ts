@@ -26,7 +26,7 @@ export interface RecordsOwner {
   readonly catalog: Catalog;
 }
 
-/** The time of service is written down no more often than this, and so much of it a crash forgets. */
+/** The time of service is written down no more often than this: a crash forgets as much of it. */
 const SAVE_MS_MIN = 10_000;
 
 /**

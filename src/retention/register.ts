@@ -1,8 +1,8 @@
 /**
  * Who needs which WAL of one cluster.
  *
- * Everything that decides or changes takes turns. So a restart point or a hold that was acknowledged
- * is known to every removal after it, also in the middle of a prune.
+ * Everything that decides or changes takes turns. So a restart point or a hold that was
+ * acknowledged is known to every removal after it, also in the middle of a prune.
  */
 import { WalarcError } from "../errors.ts";
 import type { Signalled } from "../store/store.ts";

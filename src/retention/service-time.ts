@@ -1,7 +1,7 @@
 /**
  * Time that walarc has lived through: it counts while the daemon runs, goes on where it was after a
  * restart, and knows nothing of the time of day. So silence, windows and holds cannot be ended by a
- * clock that jumps, by a daemon that was down (nobody could report to it) or by a machine that slept.
+ * clock that jumps, by a daemon that was down (nobody could report to it) or a machine that slept.
  */
 
 /** No look at the clock counts for more than this since the one before: in between we slept. */
