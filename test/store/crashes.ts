@@ -33,8 +33,8 @@ const ENDS = ["power cut", "kill"] as const;
 
 /**
  * Ends the life after each of its steps, by a power cut or a kill; then, for each seed, looks at a
- * disk that this may have left, and lives on: everything is tried once more on it, up to a power cut
- * at some step or at the end. Returns what was lost at least once.
+ * disk that this may have left, and lives on: everything is tried once more on it, up to a power
+ * cut at some step or at the end. Returns what was lost at least once.
  */
 export async function lossesOf(
   start: Start,

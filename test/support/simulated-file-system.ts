@@ -83,7 +83,7 @@ export class SimulatedFileSystem implements FileSystem {
     return new SimulatedFileSystem(this.#root);
   }
 
-  /** The machine after a reboot, in one of the states that the disk may be in, as the seed chooses. */
+  /** The machine after a reboot, its disk in one of the states possible; the seed chooses. */
   afterCrash(seed: number): SimulatedFileSystem {
     this.#hasPower = false;
     return new SimulatedFileSystem(this.#root.survivor(new Chance(seed)));
