@@ -52,16 +52,21 @@ function timelineFacts(timeline: ClusterStatus["timelines"][number]): Fact[] {
       text: `${first}${first === last ? "" : ` to ${last}`}, ${formatCount(segments, "segment")}`,
     })),
     ...timeline.gaps.map(({ after, before, segments }) => ({
-      // Sorts behind the range that ends there.
-      place: after === null ? "" : `${after}~`,
+      place: after ?? "",
       text: `GAP of ${formatCount(segments, "segment")} ${gapBounds(after, before)}`,
     })),
-  ].sort((left, right) => (left.place < right.place ? -1 : 1));
+  ].sort(byPlace);
   const origin = parent === null ? [] : [`left timeline ${parent} at ${switchLsn ?? "?"}`];
   return [...origin, ...lines.map(({ text }) => text)].map((text, index) => [
     index === 0 ? `timeline ${timeline.timeline}` : "",
     text,
   ]);
+}
+
+/** Of a range and a gap at one place, the range comes first, as it did before. */
+function byPlace(left: { place: string }, right: { place: string }): number {
+  if (left.place === right.place) return 0;
+  return left.place < right.place ? -1 : 1;
 }
 
 function gapBounds(after: string | null, before: string): string {

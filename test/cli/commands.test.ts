@@ -121,6 +121,7 @@ describe("walarc", () => {
     [[], "start", "no command is given", "see walarc help"],
     [["stauts"], "stauts", 'unknown command "stauts"', "did you mean walarc status?"],
     [["--server", "x", "ls"], "--server", 'unknown option "--server"', "a command comes first"],
+    [["constructor"], "constructor", 'unknown command "constructor"', "see walarc help"],
     [["help", "x"], "help", 'unknown command "x"', "see walarc help"],
     [["ls", "x"], "ls", 'unexpected argument "x"', "usage: walarc ls"],
     [["ls", "--jsn"], "ls", 'unknown option "--jsn"', "did you mean --json?"],

@@ -34,8 +34,12 @@ const STATUS = {
       ranges: [
         { first: `${SEGMENT}01`, last: `${SEGMENT}05`, segments: 5 },
         { first: `${SEGMENT}08`, last: `${SEGMENT}08`, segments: 1 },
+        { first: `${SEGMENT}0A`, last: `${SEGMENT}0B`, segments: 2 },
       ],
-      gaps: [{ after: `${SEGMENT}05`, before: `${SEGMENT}08`, segments: 2 }],
+      gaps: [
+        { after: `${SEGMENT}05`, before: `${SEGMENT}08`, segments: 2 },
+        { after: `${SEGMENT}08`, before: `${SEGMENT}0A`, segments: 1 },
+      ],
     },
     { timeline: 2, parent: 1, switchLsn: "0/9000100", ranges: [], gaps: [] },
   ],
@@ -62,8 +66,10 @@ describe("walarc status", () => {
 timeline 1         ${SEGMENT}01 to ${SEGMENT}05, 5 segments
                    GAP of 2 segments between ${SEGMENT}05 and ${SEGMENT}08
                    ${SEGMENT}08, 1 segment
+                   GAP of 1 segment between ${SEGMENT}08 and ${SEGMENT}0A
+                   ${SEGMENT}0A to ${SEGMENT}0B, 2 segments
 timeline 2         left timeline 1 at 0/9000100
-gaps               2 segments MISSING in 1 gap: a recovery across one stops there
+gaps               3 segments MISSING in 2 gaps: a recovery across one stops there
 `);
   });
 

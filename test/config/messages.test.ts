@@ -93,6 +93,10 @@ describe("each rule has its own message", () => {
       `${token({ clusters: '["man"]' })}[clusters.main]`,
       'tokens[0].clusters[0]: "man" is none of the configured clusters; add [clusters.man]',
     ],
+    [
+      `${token({ clusters: '["Main"]' })}[clusters.main]`,
+      `tokens[0].clusters[0]: "Main" is not a cluster name; ${NAME}`,
+    ],
     ['[clusters."No Name"]', `clusters."No Name": is not a cluster name; ${NAME}`],
     ["[clusters]\nmain = 1", "clusters.main: 1 is not a table"],
     [
