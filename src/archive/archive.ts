@@ -9,6 +9,7 @@ import type { Signalled, Store } from "../store/store.ts";
 import type { WalName } from "../wal/name.ts";
 import { ClusterArchive } from "./cluster.ts";
 import { type FetchOptions, fetchWalFile } from "./fetch.ts";
+import { Gate } from "./gate.ts";
 import { isClusterName } from "./keys.ts";
 import { type Page, pageOf } from "./listing.ts";
 import { type PushOptions, type PushResult, pushWalFile } from "./push.ts";
@@ -32,12 +33,19 @@ export interface ConfiguredCluster {
   readonly standbys?: ReadonlyMap<string, { readonly conninfo: string | undefined }>;
 }
 
+/**
+ * Pushes that stream at once, of all clusters; each holds about 5 MB. No cluster may have more than
+ * a quarter of them under way, so one whose storage hangs leaves room for the others.
+ */
+const PUSHES_IN_ALL = 24;
+
 /** Plain bytes of verified objects that all fetches together may hold in memory. */
 const FETCH_MEMORY_BYTES = 64 * 1024 * 1024;
 
 export class Archive implements AsyncDisposable {
   readonly #options: ArchiveOptions;
   readonly #budget = new MemoryBudget(FETCH_MEMORY_BYTES);
+  readonly #pushes = new Gate(PUSHES_IN_ALL);
   readonly #clusters = new Map<string, ClusterArchive>();
   readonly #stop = new AbortController();
 
@@ -154,6 +162,7 @@ export class Archive implements AsyncDisposable {
       log: this.#options.log,
       compressionLevel: this.#options.compressionLevel,
       budget: this.#budget,
+      pushesInAll: this.#pushes,
       systemIdentifier: configured?.systemIdentifier,
       policy: configured?.retention,
       standbys: sourcesOf(configured),

@@ -17,8 +17,8 @@ import { walKey } from "./keys.ts";
 import { loadCluster } from "./load.ts";
 import { Totals } from "./totals.ts";
 
-/** Pushes of one cluster that stream at once; each holds about 5 MB. */
-const PUSHES_AT_ONCE = 8;
+/** Pushes of one cluster that stream at once. */
+const PUSHES_AT_ONCE = 6;
 /** Fetches of one cluster that are being verified at once. */
 const FETCHES_AT_ONCE = 8;
 
@@ -28,6 +28,8 @@ export interface ClusterOptions {
   readonly log: Logger;
   readonly compressionLevel: number;
   readonly budget: MemoryBudget;
+  /** What the pushes of all clusters pass through, one by one. */
+  readonly pushesInAll: Gate;
   /** From the configuration. */
   readonly systemIdentifier: string | undefined;
   readonly policy?: RetentionPolicy | undefined;
@@ -49,6 +51,7 @@ export class ClusterArchive {
   readonly log: Logger;
   readonly compressionLevel: number;
   readonly budget: MemoryBudget;
+  readonly pushesInAll: Gate;
   readonly pushes = new Gate(PUSHES_AT_ONCE);
   readonly fetches = new Gate(FETCHES_AT_ONCE);
   readonly totals: Totals;
@@ -78,6 +81,7 @@ export class ClusterArchive {
     this.log = options.log;
     this.compressionLevel = options.compressionLevel;
     this.budget = options.budget;
+    this.pushesInAll = options.pushesInAll;
     this.#binding = { ...UNBOUND, systemIdentifier: options.systemIdentifier };
     this.totals = new Totals(this);
     const { policy = DEFAULT_POLICY, standbys = new Map<string, ReportSource>() } = options;

@@ -61,6 +61,7 @@ export async function pushWalFile(
   const binding = joinBindings(cluster.binding, told, cluster.name);
   checkLength(name, { cluster: cluster.name, binding, sizeBytes: options.sizeBytes });
   using _place = await cluster.pushes.enter({ signal });
+  using _share = await cluster.pushesInAll.enter({ signal });
 
   const key = walKey(cluster.name, name);
   const isNew = (await cluster.store.stat(key, { signal })) === undefined;
