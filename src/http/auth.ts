@@ -1,7 +1,7 @@
 /** Who may do what: decided from the head of a request, before any of its body. */
-import { createHash, timingSafeEqual } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import { WalarcError } from "../errors.ts";
+import { isSameDigest, tokenDigest } from "../token.ts";
 
 /** `report`: restart points. `read`: status, listing, metrics. `admin`: prune, holds, forget. */
 export type Scope = "push" | "fetch" | "report" | "read" | "admin";
@@ -106,10 +106,8 @@ function findTokens(
   known: readonly { token: Token; digest: Buffer }[],
   presented: string | undefined,
 ): Token[] {
-  const digest = createHash("sha256")
-    .update(presented ?? "")
-    .digest();
-  const found = known.filter((candidate) => timingSafeEqual(candidate.digest, digest));
+  const digest = tokenDigest(presented ?? "");
+  const found = known.filter((candidate) => isSameDigest(candidate.digest, digest));
   return presented === undefined ? [] : found.map(({ token }) => token);
 }
 

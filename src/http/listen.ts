@@ -24,9 +24,9 @@ export async function listenOnTcp(
 }
 
 /**
- * Listens on a unix socket with this mode. What stands at the path stays, unless it is the socket of
- * a server that is gone. Disposing the result takes the socket file away if it is still ours; the
- * server is closed by its owner.
+ * Listens on a unix socket with this mode. What stands at the path stays, unless it is the socket
+ * of a server that is gone. Disposing the result takes the socket file away if it is still ours;
+ * the server is closed by its owner.
  *
  * The socket is bound under a name of its own, gets its mode there and is then linked to its path:
  * so it is never wider than its mode, and never takes the place of another.

@@ -3,7 +3,7 @@ import type { FastifyInstance } from "fastify";
 import { goneSignal } from "./answer.ts";
 import { requireSomewhere } from "./auth.ts";
 import { statusOfAll } from "./cluster-routes.ts";
-import { PROBLEM_TYPE, problemBody } from "./problem.ts";
+import { sendProblem } from "./problem.ts";
 import type { RouteParts } from "./parts.ts";
 import { STATUS_PAGE_POLICY, statusPage } from "./status-page.ts";
 import { WalarcError } from "../errors.ts";
@@ -19,7 +19,7 @@ export async function operationsRoutes(server: FastifyInstance, parts: RoutePart
     const { ready, reasons } = readiness();
     if (ready) return { ready };
     const failure = new WalarcError("store-failed", `not ready: ${reasons.join("; ")}`);
-    return reply.code(failure.status).type(PROBLEM_TYPE).send(problemBody(failure));
+    return sendProblem(reply, failure);
   });
 
   server.get("/metrics", async (request, reply) => {

@@ -1,8 +1,9 @@
 /** What a listener's server is made of, and the limits it keeps. */
 import type { Logger } from "pino";
+import type { Readiness } from "../archive/readiness.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Access } from "./auth.ts";
-import type { Readiness, WalArchive } from "./wal-archive.ts";
+import type { WalArchive } from "./wal-archive.ts";
 
 export interface Limits {
   /** A push from its first byte to its answer. Less than the client's 60 s, so that it is told. */

@@ -1,8 +1,9 @@
 /** Failures as answers and as log lines: each is told once, in one form. */
 import type { FastifyReply, FastifyRequest } from "fastify";
+import { isClusterName } from "../archive/keys.ts";
 import { type FailureCode, WalarcError } from "../errors.ts";
-import { scrub } from "../telemetry/log.ts";
-import { quoted } from "./url.ts";
+import { parseWalName } from "../wal/name.ts";
+import { printable } from "./url.ts";
 
 declare module "fastify" {
   interface FastifyContextConfig {
@@ -57,7 +58,13 @@ export function refuse(error: unknown, request: FastifyRequest, reply: FastifyRe
   if (failure.status === 401) {
     reply.header("www-authenticate", ['Bearer realm="walarc"', 'Basic realm="walarc"']);
   }
-  return reply.code(failure.status).type(PROBLEM_TYPE).send(problemBody(failure));
+  return sendProblem(reply, failure);
+}
+
+/** As bytes, because fastify would add a charset to the type of a text. */
+export function sendProblem(reply: FastifyReply, failure: WalarcError): FastifyReply {
+  const body = Buffer.from(problemBody(failure));
+  return reply.code(failure.status).header("content-type", PROBLEM_TYPE).send(body);
 }
 
 /** One line for a request that did not succeed. */
@@ -70,7 +77,13 @@ export function logFailure(error: unknown, request: FastifyRequest, reply: Fasti
   }
   const failure = failureOf(error);
   const { code, status } = failure;
-  const line = { ...fields, code, status, detail: failure.message, ...causeOf(failure) };
+  const line = {
+    ...fields,
+    code,
+    status,
+    detail: printable(failure.message, 300),
+    ...causeOf(failure),
+  };
   request.log[levelOf(code)](line, status < 500 ? `${what} refused` : `${what} failed`);
 }
 
@@ -84,10 +97,15 @@ function causeOf(failure: WalarcError): { err?: unknown } {
   return failure.cause === undefined ? {} : { err: failure.cause };
 }
 
-/** Names only where they are names; of anything else the beginning, quoted. */
+/** What the request was about: names only where they are names, else the beginning of its path. */
 function subjectOf(request: FastifyRequest): object {
-  const { method } = request;
+  const parameters = request.params as { cluster?: string; name?: string };
+  const { cluster = "", name = "" } = parameters;
   const remote = request.raw.socket.remoteAddress;
-  const path = scrub(quoted(request.originalUrl.split("?", 1)[0] ?? ""));
-  return { method, path, ...(remote === undefined ? {} : { remote }) };
+  const isAboutWal = isClusterName(cluster) && parseWalName(name) !== undefined;
+  const path = printable(request.originalUrl.split("?", 1)[0] ?? "");
+  return {
+    ...(isAboutWal ? { wal: name, cluster } : { method: request.method, path }),
+    ...(remote === undefined ? {} : { remote }),
+  };
 }

@@ -1,4 +1,4 @@
-/** The HTTP server of one listener: limits, failures, and its end. The routes know nothing of that. */
+/** The HTTP server of one listener: limits, failures and its end. Routes know nothing of that. */
 import { createServer as createNodeServer, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
@@ -115,7 +115,7 @@ function endUnreadBodies(
     reply.header("x-content-type-options", "nosniff");
     const isUnread = hasUnreadBody(raw);
     if (isUnread || options.connections.isStopping) reply.header("connection", "close");
-    if (!isUnread || typeof payload !== "string") return payload;
+    if (!isUnread || !(typeof payload === "string" || Buffer.isBuffer(payload))) return payload;
 
     const { isKnown } = options.access.callerOf(raw);
     const bytes = Buffer.from(payload);

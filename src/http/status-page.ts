@@ -1,8 +1,8 @@
 /** The page for a person who wants to know whether all is well. No scripts, nothing loaded. */
 import { createHash } from "node:crypto";
+import type { Readiness } from "../archive/readiness.ts";
 import type { ClusterStatus } from "../archive/status.ts";
 import type { ClusterTrouble } from "./cluster-routes.ts";
-import type { Readiness } from "./wal-archive.ts";
 
 const STYLE = `
 :root { color-scheme: light dark; font: 15px/1.5 system-ui, sans-serif; }
@@ -49,11 +49,12 @@ ${content.map(({ text }) => text).join("\n")}
 }
 
 function troubleSection({ cluster, problem }: ClusterTrouble): Html {
-  return html`<section><h2>${cluster}</h2><p class="bad">${problem.code}: ${problem.detail}</p></section>`;
+  const { code, detail } = problem;
+  return html`<section><h2>${cluster}</h2><p class="bad">${code}: ${detail}</p></section>`;
 }
 
 function clusterSection(status: ClusterStatus): Html {
-  const { latest, stored, damaged, conflicts, heldBy } = status;
+  const { latest, stored, damaged, conflicts, heldBy, horizon } = status;
   const holders = heldBy.map(({ kind, name }) => `${kind} ${name}`).join(", ");
   return html`<section><h2>${status.cluster}</h2><table>
 ${row("System identifier", status.systemIdentifier ?? "not known yet")}
@@ -62,7 +63,7 @@ ${row("Archived", `${stored.files} files, ${formatBytes(stored.bytes)} stored`)}
 ${status.timelines.map(timelineRow)}
 ${damaged.length === 0 ? [] : badRow("Damaged", damaged.slice(0, 20).join(" "))}
 ${conflicts === 0 ? [] : badRow("Conflicts", `${conflicts} since the start`)}
-${row("Horizon", status.horizon === null ? "none: nothing is removed" : `${status.horizon}, held by ${holders}`)}
+${row("Horizon", horizon === null ? "none: nothing is removed" : `${horizon}, held by ${holders}`)}
 </table></section>`;
 }
 

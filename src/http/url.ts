@@ -1,9 +1,9 @@
 /** Request targets are taken literally: what is not spelled as documented does not exist. */
 import type { IncomingMessage } from "node:http";
+import { isClusterName } from "../archive/keys.ts";
 import { WalarcError } from "../errors.ts";
 import { requireWalName, type WalName } from "../wal/name.ts";
 
-const CLUSTER_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 const ORIGIN = /^https?:\/\/[^/?#]*/i;
 
 /**
@@ -22,7 +22,7 @@ export function literalTarget(request: Pick<IncomingMessage, "url">): string {
 
 /** The cluster's name; throws `usage`. */
 export function requireClusterName(text: string): string {
-  if (CLUSTER_NAME.test(text)) return text;
+  if (isClusterName(text)) return text;
   throw new WalarcError("usage", `${quoted(text)} is not a cluster name`, {
     hint: "up to 63 of a-z, 0-9, _ and -, beginning with a letter or digit",
   });
@@ -51,5 +51,13 @@ export function fitsTemplate(path: string, template: string): boolean {
 
 /** Fit for a message, whatever was sent. */
 export function quoted(text: string): string {
-  return JSON.stringify(text.length > 80 ? `${text.slice(0, 80)}…` : text);
+  return JSON.stringify(printable(text));
+}
+
+/** The beginning of a text, without a character that a terminal or a log viewer would act upon. */
+export function printable(text: string, lengthMax = 80): string {
+  const start = text.length > lengthMax ? `${text.slice(0, lengthMax)}…` : text;
+  return start.replace(/[^ -~…]/g, (character) => {
+    return `\\x${character.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  });
 }

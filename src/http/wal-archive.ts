@@ -31,9 +31,3 @@ export interface WalArchive {
   /** Names, ascending. */
   clusters(): string[];
 }
-
-/** Whether a push could be stored now, and if not, why. */
-export interface Readiness {
-  readonly ready: boolean;
-  readonly reasons: readonly string[];
-}
