@@ -75,7 +75,7 @@ export class Bell {
     this.#wake?.();
   }
 
-  /** Resolves with true on a ring, also an earlier one, and with false at the deadline or an abort. */
+  /** Resolves with true on a ring, also an earlier one; with false at the deadline or an abort. */
   async heard(options: { deadlineMs: number; signal?: AbortSignal }): Promise<boolean> {
     if (!this.#isRung && options.signal?.aborted !== true) await this.#wait(options);
     const heard = this.#isRung;

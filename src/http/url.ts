@@ -33,13 +33,13 @@ export interface WalTarget {
   readonly name: WalName;
 }
 
-/** What a request about a WAL file means; throws `usage` for the cluster, `rejected` for the file. */
+/** What a request is about; throws `usage` for the cluster, `rejected` for the WAL file. */
 export function requireWalTarget(parameters: { cluster: string; name: string }): WalTarget {
   const cluster = requireClusterName(parameters.cluster);
   return { cluster, name: requireWalName(parameters.name) };
 }
 
-/** Whether a route's path has this template: the same parts, any text where the template has a name. */
+/** Whether a path has a route's template: the same parts, and any text for a parameter. */
 export function fitsTemplate(path: string, template: string): boolean {
   const parts = path.split("/");
   const wanted = template.split("/");

@@ -1,4 +1,4 @@
-/** Push, fetch and listing of WAL files. A route translates; every decision is made in the archive. */
+/** Push, fetch and listing of WAL files. A route translates; decisions are made in the archive. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { PushResult } from "../archive/push.ts";
 import { WalarcError } from "../errors.ts";

@@ -52,8 +52,8 @@ async function* singleFrame(body: AsyncIterable<Buffer>): AsyncGenerator<Buffer,
 }
 
 /**
- * Follows a frame from block to block (RFC 8878, section 3.1.1) without decompressing it. The decoder
- * of Node cannot be asked where a frame ended: it ignores a second one, or garbage, that comes with
+ * Follows a frame from block to block (RFC 8878, section 3.1.1) without decompressing it. Node's
+ * decoder cannot be asked where a frame ended: it ignores a second one, or garbage, that comes with
  * the end of the first.
  */
 class FrameWalk {

@@ -84,7 +84,7 @@ function createTrafficMetrics(registry: Registry) {
     }),
     pushSeconds: new Histogram({
       name: "walarc_push_duration_seconds",
-      help: "Time from a push's first byte to its acknowledgement, of pushes that were acknowledged",
+      help: "Time from a push's first byte to its acknowledgement",
       labelNames: ["cluster"],
       buckets: REQUEST_SECONDS,
       registers,
@@ -97,7 +97,7 @@ function createTrafficMetrics(registry: Registry) {
     }),
     fetchSeconds: new Histogram({
       name: "walarc_fetch_duration_seconds",
-      help: "Time from a fetch's request to the last byte of its answer, of fetches that were served",
+      help: "Time from a fetch's request to the last byte of the WAL file",
       labelNames: ["cluster"],
       buckets: REQUEST_SECONDS,
       registers,
