@@ -1,4 +1,5 @@
 /** Figures and lines for people. */
+import { printable } from "./report.ts";
 
 /** Bytes in PostgreSQL's 1024-based units: `16MB`, `5.3kB`. */
 export function formatBytes(bytes: number): string {
@@ -30,5 +31,5 @@ export function formatCount(count: number, noun: string): string {
 /** Lines of `label  value`, the values below each other; an empty label continues the one above. */
 export function formatFacts(facts: readonly (readonly [label: string, value: string])[]): string {
   const width = Math.max(...facts.map(([label]) => label.length));
-  return facts.map(([label, value]) => `${label.padEnd(width)}  ${value}\n`).join("");
+  return facts.map(([label, value]) => `${label.padEnd(width)}  ${printable(value)}\n`).join("");
 }

@@ -4,7 +4,7 @@ import { formatBytes } from "./columns.ts";
 import { inquire } from "./inquiry.ts";
 import { type ClientOptions, parseCommandLine, resolveClientOptions } from "./options.ts";
 import { printOutput } from "./output.ts";
-import { reportFailure } from "./report.ts";
+import { printable, reportFailure } from "./report.ts";
 
 const PAGE_FILES = 1000;
 
@@ -65,7 +65,7 @@ function formatFile(file: ArchivedFile): string {
 }
 
 function formatRow(cells: readonly string[]): string {
-  return `${cells.map((cell, index) => cell.padEnd(WIDTHS[index] ?? 0)).join("  ")}\n`;
+  return `${cells.map((cell, index) => printable(cell).padEnd(WIDTHS[index] ?? 0)).join("  ")}\n`;
 }
 
 /** One file a line, which reads well and is still one document. */

@@ -1,6 +1,5 @@
 import type { ClusterStatus } from "../archive/status.ts";
 import { formatAge, formatBytes, formatCount, formatFacts } from "./columns.ts";
-import { printable } from "./report.ts";
 
 type Fact = readonly [label: string, value: string];
 
@@ -26,7 +25,7 @@ export function formatStatus(status: ClusterStatus, now: Date): string {
 export function formatTrouble(cluster: string, problem: { code: string; detail: string }): string {
   return formatFacts([
     ["cluster", cluster],
-    ["TROUBLE", `${problem.code}: ${printable(problem.detail)}`],
+    ["TROUBLE", `${problem.code}: ${problem.detail}`],
   ]);
 }
 
@@ -96,18 +95,19 @@ function claimFacts({ claims, horizon, heldBy }: ClusterStatus, now: Date): Fact
   if (claims.length === 0 && horizon === null) return [];
   const facts: Fact[] = claims.map((claim, index) => [
     index === 0 ? "claims" : "",
-    [
-      `${claim.kind} ${claim.name} from ${claim.from ?? "the beginning"}`,
-      ...reportedAge(claim, now),
-      ...("stale" in claim && claim.stale === true ? ["STALE"] : []),
-    ].join(", "),
+    formatClaim(claim, now),
   ]);
   const holders = heldBy.map(({ kind, name }) => `${kind} ${name}`).join(", ");
   const held = holders === "" ? "" : `, held by ${holders}`;
   return [...facts, ["horizon", `${horizon ?? "none, so nothing is removed"}${held}`]];
 }
 
-function reportedAge(claim: object, now: Date): string[] {
-  if (!("reportedAt" in claim) || typeof claim.reportedAt !== "string") return [];
-  return [`reported ${formatAge(now.getTime() - Date.parse(claim.reportedAt))} ago`];
+function formatClaim(claim: ClusterStatus["claims"][number], now: Date): string {
+  const parts = [`${claim.kind} ${claim.name} from ${claim.from ?? "the beginning"}`];
+  if (claim.reportedAt) {
+    parts.push(`reported ${formatAge(now.getTime() - Date.parse(claim.reportedAt))} ago`);
+  }
+  if (claim.stale) parts.push(claim.released ? "STALE and released" : "STALE");
+  if (claim.doubt !== undefined) parts.push(claim.doubt);
+  return parts.join(", ");
 }

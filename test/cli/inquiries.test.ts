@@ -125,6 +125,15 @@ horizon            ${SEGMENT}03, held by standby s1
     expect(status).toBe(FAILURES["store-failed"].exit);
   });
 
+  test("lets no answer drive the terminal", async () => {
+    const status = { ...STATUS, damaged: ["\u001b[2Jall is well"] };
+    await using daemon = await daemonAnswering({
+      "/v1/clusters": { body: { clusters: [status] } },
+    });
+    const { stdout } = await walarc("status", "--server", daemon.url);
+    expect(stdout).toContain("\\x1b[2Jall is well DAMAGED");
+  });
+
   test("says so when there is no cluster yet", async () => {
     await using daemon = await daemonAnswering({ "/v1/clusters": { body: { clusters: [] } } });
     const { status, stdout } = await walarc("status", "--server", daemon.url);
