@@ -1,4 +1,4 @@
-import { describeServer } from "../client/exchange.ts";
+import { describeServer } from "../client/connection.ts";
 import type { ServerAddress } from "../config/server-address.ts";
 import { WalarcError } from "../errors.ts";
 

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { WalarcError } from "../errors.ts";
-import type { Endpoint } from "../client/exchange.ts";
+import type { Endpoint } from "../client/connection.ts";
 import type { ClientOptions } from "./options.ts";
 
 /** Where and how `options` say to call. Reads the TLS files; throws `usage` when it cannot. */
@@ -16,10 +16,14 @@ export function endpointOf(options: ClientOptions): Endpoint {
 
 function readPem(path: string | undefined): string | undefined {
   if (path === undefined) return undefined;
+  let text: string;
   try {
-    return readFileSync(path, "utf8");
+    text = readFileSync(path, "utf8");
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     throw new WalarcError("usage", `cannot read ${JSON.stringify(path)}: ${why}`, { cause: error });
   }
+  // Node itself takes a file of authorities without any for one that trusts nobody.
+  if (text.includes("-----BEGIN ")) return text;
+  throw new WalarcError("usage", `${JSON.stringify(path)} is no PEM file`);
 }

@@ -6,7 +6,8 @@ import { checkFirstPage, FIRST_PAGE_BYTES, readFirstPage } from "../wal/first-pa
 import { requireWalName, type WalName } from "../wal/name.ts";
 import { Delivery, sweepAbandoned } from "./delivery.ts";
 import { type AnswerHead } from "../client/answer.ts";
-import { describeServer, type Endpoint, exchange } from "../client/exchange.ts";
+import { describeServer, type Endpoint } from "../client/connection.ts";
+import { exchange } from "../client/exchange.ts";
 import { identityHeader } from "./identity.ts";
 import { failureIn } from "../client/problem.ts";
 import { isRecoveryTarget } from "./setting.ts";

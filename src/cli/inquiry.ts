@@ -1,4 +1,5 @@
-import { describeServer, exchange } from "../client/exchange.ts";
+import { describeServer } from "../client/connection.ts";
+import { exchange } from "../client/exchange.ts";
 import { failureIn } from "../client/problem.ts";
 import { WalarcError } from "../errors.ts";
 import { deadlineSignal } from "./deadline.ts";

@@ -3,7 +3,8 @@ import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from 
 import { basename } from "node:path";
 import { WalarcError } from "../errors.ts";
 import { requireWalName } from "../wal/name.ts";
-import { describeServer, type Endpoint, exchange, type RequestBody } from "../client/exchange.ts";
+import { describeServer, type Endpoint } from "../client/connection.ts";
+import { exchange, type RequestBody } from "../client/exchange.ts";
 import { identityHeader } from "./identity.ts";
 import { failureIn } from "../client/problem.ts";
 

@@ -3,24 +3,17 @@
  * its own. PostgreSQL starts the command once per WAL file, so what matters is how little is loaded
  * and copied; `node:http` costs as much again as everything here.
  */
-import { connect, isIP, type Socket } from "node:net";
-import type { ConnectionOptions } from "node:tls";
-import type { ServerAddress } from "../config/server-address.ts";
+import type { Socket } from "node:net";
 import { WalarcError } from "../errors.ts";
 import { type AnswerHead, AnswerReader, MalformedAnswer } from "./answer.ts";
-
-/** Where the server listens and what every request to it carries. */
-export interface Endpoint {
-  readonly address: ServerAddress;
-  /** Such as the token. */
-  readonly headers: Readonly<Record<string, string>>;
-  /** PEM texts, for `https`. */
-  readonly tls: {
-    readonly ca?: string | undefined;
-    readonly cert?: string | undefined;
-    readonly key?: string | undefined;
-  };
-}
+import {
+  connectionError,
+  connectorTo,
+  describeServer,
+  type Endpoint,
+  hostAndPort,
+  openingEvent,
+} from "./connection.ts";
 
 /** A body of a known length, read piece by piece. */
 export interface RequestBody {
@@ -55,6 +48,7 @@ export interface HttpAnswer extends AnswerHead {
   readonly isRequestSent: boolean;
 }
 
+/** Of each buffer: large enough for few system calls, small enough for the processor's cache. */
 const BUFFER_BYTES = 262_144;
 const COLLECTED_BYTES_MAX = 16 * 2 ** 20;
 /** While one buffer waits for the network, the next one is read. */
@@ -70,16 +64,6 @@ export async function exchange(endpoint: Endpoint, request: HttpRequest): Promis
   return await new Conversation(request, describeServer(endpoint.address)).run(endpoint);
 }
 
-/** The server's address as people write it. */
-export function describeServer(address: ServerAddress): string {
-  if (address.kind === "unix") return `unix:${address.path}`;
-  return `${address.tls ? "https" : "http"}://${hostAndPort(address)}`;
-}
-
-function hostAndPort({ host, port }: { host: string; port: number }): string {
-  return `${host.includes(":") ? `[${host}]` : host}:${port}`;
-}
-
 function requestHead({ address, headers }: Endpoint, request: HttpRequest): string {
   const host = address.kind === "unix" ? "localhost" : hostAndPort(address);
   const lines = [`${request.method} ${request.path} HTTP/1.1`, `Host: ${host}`];
@@ -92,25 +76,6 @@ function requestHead({ address, headers }: Endpoint, request: HttpRequest): stri
   if (request.body !== undefined) lines.push(`Content-Length: ${request.body.sizeBytes}`);
   lines.push("Connection: close", "", "");
   return lines.join("\r\n");
-}
-
-/** `take` borrows the bytes from the one buffer that the kernel fills. */
-async function openSocket(endpoint: Endpoint, take: (bytes: Buffer) => void): Promise<Socket> {
-  const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
-  const callback = (count: number) => {
-    take(buffer.subarray(0, count));
-    return true;
-  };
-  const onread = { buffer, callback };
-  const { address, tls } = endpoint;
-  if (address.kind === "unix") return connect({ path: address.path, onread });
-  const { host, port } = address;
-  // Node gives each address of a name 250 ms before it tries the next; a far server is no dead one.
-  const options = { host, port, onread, noDelay: true, autoSelectFamilyAttemptTimeout: 5000 };
-  if (!address.tls) return connect(options);
-  const { connect: connectTls } = await import("node:tls");
-  const servername = isIP(host) === 0 ? { servername: host } : {};
-  return connectTls({ ...options, ...servername, ...tls } as ConnectionOptions);
 }
 
 /**
@@ -151,16 +116,15 @@ class Conversation {
     const answer = new Promise<HttpAnswer>((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
-    const socket = await openSocket(endpoint, (bytes) => this.#guard(() => this.#take(bytes)));
-    readOnceMoreAfterWriteErrors(socket);
+    const connector = await connectorTo(endpoint);
+    const socket = connector((bytes) => this.#guard(() => this.#take(bytes)));
     socket.once("error", (error) => this.#fail(connectionError(error, this.#where)));
     socket.once("end", () => this.#guard(() => this.#end()));
     socket.once("close", () => this.#guard(() => this.#end()));
     socket.once("timeout", () => this.#fail(this.#unreachable("the connection stands still")));
     socket.setTimeout(this.#request.idleTimeoutMs ?? 0);
     const onOpen = () => this.#guard(() => this.#send(socket, head));
-    const { address } = endpoint;
-    socket.once(address.kind === "tcp" && address.tls ? "secureConnect" : "connect", onOpen);
+    socket.once(openingEvent(endpoint), onOpen);
     const onAbort = () => this.#fail(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     try {
@@ -240,52 +204,4 @@ class Conversation {
   #unreachable(why: string): WalarcError {
     return new WalarcError("unreachable", `${this.#where}: ${why}`);
   }
-}
-
-/**
- * A server may answer early and close while we still send. Node takes the failed write for the end
- * of the socket and would drop the answer that has already arrived, so that end is put off until
- * the event loop has polled once more: nothing can arrive later.
- */
-function readOnceMoreAfterWriteErrors(socket: Socket): void {
-  const destroy = socket.destroy.bind(socket);
-  socket.destroy = (error?: NodeJS.ErrnoException) => {
-    if (error?.syscall !== "write") return destroy(error);
-    // The first may run before the next poll, the second never does.
-    setImmediate(() => setImmediate(() => destroy(error)));
-    return socket;
-  };
-}
-
-const CONNECTION_ERRORS: Readonly<Record<string, { why: string; hint?: string }>> = {
-  ENOENT: {
-    why: "there is no such socket",
-    hint: "is the daemon running, and is this its socket?",
-  },
-  ECONNREFUSED: {
-    why: "connection refused",
-    hint: "is the daemon running, and is this its address?",
-  },
-  ECONNRESET: { why: "the connection was reset" },
-  EPIPE: { why: "the connection was reset" },
-  ETIMEDOUT: { why: "connection timed out" },
-  EHOSTUNREACH: { why: "no route to the host" },
-  ENETUNREACH: { why: "no route to the network" },
-  ENOTFOUND: { why: "no such host name" },
-  EAI_AGAIN: { why: "the host name could not be looked up" },
-  ENOTSOCK: { why: "this is no socket" },
-};
-
-function connectionError(error: NodeJS.ErrnoException, where: string): WalarcError {
-  // A name with several addresses fails with one error for each; the first speaks for them.
-  const first =
-    error instanceof AggregateError ? (error.errors[0] as NodeJS.ErrnoException) : error;
-  if (first.syscall === "connect" && (first.code === "EACCES" || first.code === "EPERM")) {
-    const hint = "the socket's permissions decide who may push and fetch: see socket_mode";
-    return new WalarcError("denied", `${where}: permission denied`, { hint, cause: error });
-  }
-  const known = CONNECTION_ERRORS[first.code ?? ""];
-  const why = known?.why ?? first.message;
-  const hint = known?.hint === undefined ? {} : { hint: known.hint };
-  return new WalarcError("unreachable", `${where}: ${why}`, { ...hint, cause: error });
 }

@@ -52,10 +52,11 @@ describe("a fetch that is ended by", () => {
     for (let round = 0; round < loopLength("WALARC_KILLS", 25); round += 1) {
       await using server = await scene.serve(inPieces(SERVED, 20));
       const child = start(server.url, directory);
+      const exit = once(child, "exit"); // It may well be through before we kill it.
       await eventually("the request", () => server.requests.length === 1, { intervalMs: 1 });
       await delay(Math.random() * 40);
       child.kill("SIGKILL");
-      await once(child, "exit");
+      await exit;
 
       const files = await filesOf(directory);
       const leftovers = files.filter((name) => name.startsWith(".walarc-fetch."));

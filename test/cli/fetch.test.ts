@@ -182,8 +182,8 @@ function recycled(): Buffer {
 }
 
 function chunked(file: Buffer): Buffer {
-  const head = `HTTP/1.1 200 OK\r\nWalarc-Sha256: ${sha256Of(file)}\r\nTransfer-Encoding: chunked\r\n`;
-  const parts: Buffer[] = [Buffer.from(`${head}\r\n`)];
+  const head = `HTTP/1.1 200 OK\r\nWalarc-Sha256: ${sha256Of(file)}\r\n`;
+  const parts: Buffer[] = [Buffer.from(`${head}Transfer-Encoding: chunked\r\n\r\n`)];
   for (let at = 0, size = 1; at < file.length; at += size, size = (size * 7) % 65_537) {
     const part = file.subarray(at, at + size);
     parts.push(Buffer.from(`${part.length.toString(16)}\r\n`), part, Buffer.from("\r\n"));

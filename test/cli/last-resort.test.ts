@@ -8,8 +8,9 @@ import { answer, fileAnswer, says, sha256Of } from "../support/faults.ts";
 import { makeSegment, MIB } from "../support/wal-maker.ts";
 
 /*
- * What no command should ever come to, and what it ends with all the same. Node's own choice would be
- * 1 for an error nobody caught, which ends a recovery, and 0 for an empty event loop, which loses WAL.
+ * What no command should ever come to, and what it ends with all the same. Node's own choice would
+ * be 1 for an error nobody caught, which ends a recovery, and 0 for an empty event loop, which
+ * loses WAL.
  */
 
 const SEGMENT = makeSegment({ number: 1, segmentSizeBytes: MIB });
