@@ -66,7 +66,7 @@ export async function benchPush(stage: Stage): Promise<void> {
     {
       name: "walarc over TCP",
       command: (segment) =>
-        `${installation.walarc} push --server ${daemon.tcpUrl} --cluster tcp ${from(segment)}`,
+        `${installation.walarc} push --server ${daemon.tcpUrl} --token-file ${stage.workspace.path("token")} --cluster tcp ${from(segment)}`,
       standing: new Standing(daemon.pid),
     },
   ];

@@ -1,4 +1,5 @@
 /** What all measurements share: real WAL, a daemon, and the tools to compare with, as far as installed. */
+import { createHash } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -10,6 +11,7 @@ import { findPostgres } from "../test/support/postgres-programs.ts";
 import { Workspace } from "../test/support/workspace.ts";
 import type { Surroundings } from "./measure.ts";
 
+const TOKEN = "walarc_bench";
 const PGBACKREST = "/usr/bin/pgbackrest";
 
 export class Stage implements AsyncDisposable {
@@ -68,7 +70,16 @@ export class Stage implements AsyncDisposable {
       await postgres.archiverCaughtUp();
     }
     const segments = (await segmentsIn(walDirectory)).slice(0, options.segments);
-    const daemon = await WalarcDaemon.prepare({ workspace, installation, listen: "127.0.0.1:0" });
+    await workspace.writeFile(workspace.path("token"), TOKEN, 0o600);
+    const sha256 = createHash("sha256").update(TOKEN).digest("hex");
+    const moreConfig = `[[tokens]]
+name = "bench"
+sha256 = "${sha256}"
+clusters = ["*"]
+scopes = ["push", "fetch"]
+`;
+    const listen = "127.0.0.1:0";
+    const daemon = await WalarcDaemon.prepare({ workspace, installation, listen, moreConfig });
     stack.use(daemon);
     await daemon.start();
     const parts = { workspace, installation, postgres, walDirectory, segments, daemon };

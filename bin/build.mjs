@@ -1,9 +1,10 @@
 /**
  * Builds dist/: walarc.cjs and client.cjs, which PostgreSQL starts for every WAL file and which are
- * small for that reason, and commands.cjs with everything else. All are CommonJS: an ES module that
+ * small for that reason, commands.cjs with everything else, and walarc-client, which needs no Node. All are CommonJS: an ES module that
  * imports Node's own modules by name starts 30 ms later.
  */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,6 +12,8 @@ import { build } from "esbuild";
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+
+const BUN_ARCHITECTURES = { x64: "x64", arm64: "aarch64" };
 
 const common = {
   absWorkingDir: root,
@@ -23,6 +26,15 @@ const common = {
   legalComments: "none",
   logLevel: "warning",
   write: false,
+};
+
+/** In the standalone client there is nothing to load: a stub says so. */
+const noCommands = {
+  name: "no-commands",
+  setup({ onResolve }) {
+    const path = join(root, "src/standalone.ts");
+    onResolve({ filter: /^\.\/commands\.ts$/ }, () => ({ path }));
+  },
 };
 
 /** What main.ts loads only when it is asked for stays a file of its own. */
@@ -46,6 +58,13 @@ const commands = await build({
   outfile: "dist/commands.cjs",
   target: "node24",
 });
+const standalone = await build({
+  ...common,
+  entryPoints: ["src/main.ts"],
+  outfile: "dist/standalone.cjs",
+  target: "node20",
+  plugins: [noCommands],
+});
 const entry = {
   path: join(root, "dist/walarc.cjs"),
   contents: readFileSync(join(root, "bin/entry.cjs")),
@@ -57,4 +76,38 @@ for (const { path, contents } of [...client.outputFiles, ...commands.outputFiles
   const temporary = `${path}.${process.pid}`;
   writeFileSync(temporary, contents);
   renameSync(temporary, path);
+}
+
+buildStandalone(standalone.outputFiles[0].contents);
+
+/**
+ * dist/walarc-client: the client and a runtime in one file, which starts in a fraction of Node's
+ * time. The runtime comes as an optional package with a binary for most processors; where there is
+ * none, or it does not run, bin/walarc uses Node for every command.
+ */
+function buildStandalone(code) {
+  const target = join(root, "dist/walarc-client");
+  const bun = join(root, `node_modules/@oven/bun-linux-${BUN_ARCHITECTURES[process.arch]}/bin/bun`);
+  const source = join(root, `dist/standalone.${process.pid}.cjs`);
+  const temporary = `${target}.${process.pid}`;
+  if (!existsSync(bun)) {
+    rmSync(target, { force: true });
+    console.warn("dist/walarc-client not built: the package @oven/bun-linux-* is not installed");
+    return;
+  }
+  writeFileSync(source, code);
+  try {
+    // Without the last flags it would read .env and bunfig.toml in PostgreSQL's data directory.
+    const flags = ["--minify", "--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"];
+    const args = ["build", "--compile", "--format=cjs", "--bytecode", ...flags, source];
+    execFileSync(bun, [...args, "--outfile", temporary], { stdio: "pipe" });
+    execFileSync(temporary, ["--version"], { stdio: "pipe" });
+    renameSync(temporary, target);
+  } catch (error) {
+    rmSync(target, { force: true });
+    console.warn(`dist/walarc-client not built: ${error.message}`);
+  } finally {
+    rmSync(source, { force: true });
+    rmSync(temporary, { force: true });
+  }
 }

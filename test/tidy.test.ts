@@ -31,6 +31,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts store/ archive/ http/",
   "cli/": "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ daemon.ts types:archive/",
   "commands.ts": "errors.ts version.ts cli/",
+  "standalone.ts": "errors.ts version.ts cli/",
   "main.ts": "errors.ts version.ts cli/ commands.ts",
 };
 

@@ -1,4 +1,4 @@
-import { access, copyFile, mkdir, readdir } from "node:fs/promises";
+import { access, mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { linkOrCopy, type Workspace } from "./workspace.ts";
@@ -23,8 +23,7 @@ export async function installWalarc(workspace: Workspace): Promise<Installation>
 
   await linkOrCopy(join(PROJECT, "bin/walarc"), join(prefix, "bin/walarc"));
   for (const name of await readdir(join(PROJECT, "dist"))) {
-    // Copied, not linked: the next build may write into the same file.
-    await copyFile(join(PROJECT, "dist", name), join(prefix, "dist", name));
+    await linkOrCopy(join(PROJECT, "dist", name), join(prefix, "dist", name));
   }
   await linkOrCopy(process.execPath, join(prefix, "node_modules/.bin/node"));
   await access(join(prefix, "dist/walarc.cjs"));
