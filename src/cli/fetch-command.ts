@@ -10,6 +10,7 @@ import { type Setting, settingOf, settingOfArguments } from "./setting.ts";
 const TIMEOUT_MS: Readonly<Record<Setting, number>> = {
   recovery: 300_000,
   standby: 10_000,
+  promotion: 10_000,
   other: 30_000,
 };
 

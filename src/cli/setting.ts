@@ -4,9 +4,10 @@ import { basename } from "node:path";
 /**
  * In whose service a fetch runs, which decides what a failure must look like to PostgreSQL:
  * in recovery any status up to 125 would end the recovery and open the database, on a standby any
- * above it would shut the standby down. Other callers are pg_rewind and people.
+ * above it would shut the standby down. A promotion is the last moment of either. Other callers are
+ * pg_rewind and people.
  */
-export type Setting = "recovery" | "standby" | "other";
+export type Setting = "recovery" | "standby" | "promotion" | "other";
 
 /** PostgreSQL's own names for what it asks (xlogarchive.c), and with them their only caller. */
 const RECOVERY_TARGETS: ReadonlySet<string> = new Set(["RECOVERYXLOG", "RECOVERYHISTORY"]);
@@ -23,6 +24,7 @@ export function isStandbyHere(): boolean {
 /** Looks at the working directory, which is the data directory when PostgreSQL calls. */
 export function settingOf(destination: string): Setting {
   if (isStandbyHere()) return "standby";
+  if (isPromotion([destination])) return "promotion";
   return isRecoveryTarget(destination) ? "recovery" : "other";
 }
 
@@ -32,9 +34,23 @@ export function settingOf(destination: string): Setting {
  */
 export function settingOfArguments(args: readonly string[]): Setting {
   if (isStandbyHere()) return "standby";
+  if (isPromotion(args)) return "promotion";
   const isRecovery =
     args.some(isRecoveryTarget) || existsSync("recovery.signal") || existsSync("recovery.conf");
   return isRecovery ? "recovery" : "other";
+}
+
+/**
+ * Whether the server here has ended its recovery: it runs and has removed its signal file, and all it
+ * still asks for is the history of the timeline that it leaves (writeTimeLineHistory in timeline.c).
+ * It has its own copy of that. A status above 125 would end it right there, without a signal file and
+ * without a new timeline, and its next start would open the old timeline for writing.
+ */
+function isPromotion(args: readonly string[]): boolean {
+  if (!args.some((arg) => basename(arg) === "RECOVERYHISTORY")) return false;
+  return (
+    existsSync("postmaster.pid") && !existsSync("recovery.signal") && !existsSync("recovery.conf")
+  );
 }
 
 /** `standby_mode` in a recovery.conf (PostgreSQL 11 and older): the last line counts. */

@@ -50,6 +50,14 @@ describe("whose call it is", () => {
     expect(await statusIn({}, [], "/x/pg_wal/MYRECOVERYHISTORY")).toBe(3);
   });
 
+  test("a promotion, its signal file gone, is not stopped half done over the old history", async () => {
+    const running = { "postmaster.pid": "1" };
+    expect(await statusIn(running, [], "pg_wal/RECOVERYHISTORY")).toBe(3);
+    expect(await statusIn(running, [], "pg_wal/RECOVERYXLOG")).toBe(STOP_STATUS);
+    const recovering = { ...running, "recovery.signal": "" };
+    expect(await statusIn(recovering, [], "pg_wal/RECOVERYHISTORY")).toBe(STOP_STATUS);
+  });
+
   test.each([
     [{ "standby.signal": "" }, "stop", STOP_STATUS],
     [{}, "stop", STOP_STATUS],
