@@ -6,6 +6,8 @@ import type { WalarcDaemon } from "../support/daemon.ts";
 import type { PostgresCluster } from "../support/postgres.ts";
 import { describeScene } from "../support/scene.ts";
 
+const TIMELINE = "select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+
 describeScene("a promotion inside a segment that the old primary goes on writing", (scene) => {
   let daemon: WalarcDaemon;
   let oldPrimary: PostgresCluster;
@@ -114,6 +116,7 @@ describeScene("an idle standby that knows only the archive", (scene) => {
     await standby.promote();
     const tookMs = performance.now() - startedAt;
     expect(await standby.value("select count(*) from t")).toBe("1000");
+    expect(await standby.value(TIMELINE)).toBe("00000002");
     await standby.stop();
     return tookMs;
   }

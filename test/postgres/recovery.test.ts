@@ -10,6 +10,7 @@ import { WEATHERS } from "../support/weather.ts";
 const BATCHES = 5;
 const BATCH_ROWS = 1000;
 const ALL_ROWS = String(BATCHES * BATCH_ROWS);
+const TIMELINE = "select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 const ROWS = "select count(*) from t";
 
 /**
@@ -100,6 +101,19 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     expect((await recovered.recoveryEnd()).kind).toBe("open");
     expect(gate.statuses(victim)).toEqual([0]);
     expect(await recovered.value(ROWS)).toBe(ALL_ROWS);
+  });
+
+  test("opens with all rows when the daemon is gone at the very end, its signal file removed", async () => {
+    await using daemon = await daemonOnCopy();
+    const last = "00000001.history"; // the history of the timeline it leaves, which has none
+    const gate = await gateBefore(last);
+    await using recovered = await recovery({ server: daemon.url, gate });
+    await gate.during(last, () => daemon.kill());
+
+    expect((await recovered.recoveryEnd()).kind).toBe("open");
+    expect(gate.statuses(last)).toEqual([3]);
+    expect(await recovered.value(ROWS)).toBe(ALL_ROWS);
+    expect(await recovered.value(TIMELINE)).toBe("00000002");
   });
 
   test("would open early if the failure were passed on as 1: these tests can see it", async () => {

@@ -169,8 +169,12 @@ export class PostgresCluster implements AsyncDisposable {
 
   /** Ends the standby's recovery; resolves when the server takes writes. */
   async promote(): Promise<void> {
-    const done = await this.value("select pg_promote(true, 60)");
-    if (done !== "true") throw new Error(`${this.name} did not promote\n${this.logTail()}`);
+    // Not waiting in the server: the waiting query itself could hold up the replay.
+    await this.query("select pg_promote(false)");
+    await this.eventually("it is promoted", async () => {
+      if (!this.isRunning) throw new Hopeless(`${this.name} is down\n${this.logTail()}`);
+      return !(await this.isInRecovery());
+    });
   }
 
   async query(sql: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {

@@ -74,7 +74,9 @@ export const WEATHERS: readonly Weather[] = [
     answer: ({ status, headers, body }) => ({ status, headers, body: flipped(body) }),
   }),
   ...damaged("has a flipped byte", async (file) => writeFile(file, flipped(await readFile(file)))),
-  ...damaged("is cut in half", async (file) => truncate(file, (await readFile(file)).length / 2)),
+  ...damaged("is cut in half", async (file) =>
+    truncate(file, Math.floor((await readFile(file)).length / 2)),
+  ),
   ...damaged("is empty", (file) => truncate(file, 0)),
   ...damaged("is zeros in the middle", zeroMiddle),
   ...damaged("is its neighbour", (file, { daemon, neighbour }) =>
