@@ -32,9 +32,10 @@ export async function startDaemon(
 
   const lanes = stack.use(new LanedStore(await openStore(config)));
   const store = observe(lanes, { metrics, kind: config.store.kind });
-  const clusters = new Map([...config.clusters]);
   const { compressionLevel } = config.store;
-  const archive = stack.use(await Archive.open({ store, log, compressionLevel, clusters, signal }));
+  const archive = stack.use(
+    await Archive.open({ store, log, compressionLevel, clusters: config.clusters, signal }),
+  );
   metrics.fillFrom(() => fillGauges(archive, metrics));
 
   const readiness = new ReadinessProbe({

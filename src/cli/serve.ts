@@ -27,7 +27,8 @@ export async function serve(args: readonly string[]): Promise<number> {
       kind: "local",
     });
     const workingDirectory = process.cwd();
-    const config = await findConfig({ file: line.values["config"], workingDirectory });
+    const file = line.values["config"] ?? (process.env["WALARC_CONFIG"] || undefined);
+    const config = await findConfig({ file, workingDirectory });
     await makeEmbeddedDirectory(config);
     await runDaemon(config);
     return 0;
@@ -75,13 +76,14 @@ async function makeEmbeddedDirectory(config: Config): Promise<void> {
   try {
     await mkdir(config.embeddedDirectory, { mode: 0o700, recursive: true });
   } catch (error) {
-    throw new WalarcError("local", `cannot make "${config.embeddedDirectory}": ${error}`, {
+    throw new WalarcError("local", `cannot make "${config.embeddedDirectory}"`, {
       hint: "start walarc where it may write, or write a configuration",
+      cause: error,
     });
   }
 }
 
-/** What to paste, for somebody who has just tried it. On standard error: the log is for machines. */
+/** What to paste, for somebody who has just tried it. Not in the log, which is for machines. */
 function printFirstSteps(config: Config): void {
   const command = resolve(dirname(process.argv[1] ?? ""), "../bin/walarc");
   const server = `--server unix:${config.server.socket?.path}`;

@@ -77,8 +77,8 @@ async function compressAll(plain: AsyncIterable<Buffer>, zstd: ZstdCompress): Pr
       written.catch(() => {});
     }
     await written;
-    // Not before, and not after a failure: while the compressor's thread still reads a block, nobody
-    // else may fill it.
+    // Not before, and not after a failure: while the compressor's thread still reads a block,
+    // nobody else may fill it.
     for (const block of blocks) returnBlock(block);
     zstd.end();
   } catch (error) {
