@@ -5,11 +5,13 @@ import { Readable } from "node:stream";
 import { type FastifyInstance, type FastifyRequest, fastify, LogController } from "fastify";
 import { WalarcError } from "../errors.ts";
 import type { Access } from "./auth.ts";
+import { claimRoutes } from "./claim-routes.ts";
 import { clusterRoutes } from "./cluster-routes.ts";
 import { Connections } from "./connections.ts";
 import { operationsRoutes } from "./operations-routes.ts";
 import { DEFAULT_LIMITS, type Limits, type RouteParts, type ServerParts } from "./parts.ts";
 import { PROBLEM_TYPE, problemBody, refuse } from "./problem.ts";
+import { pruneRoute } from "./prune-route.ts";
 import { drain, hasUnreadBody } from "./request-body.ts";
 import { fitsTemplate, literalTarget, quoted } from "./url.ts";
 import { walRoutes } from "./wal-routes.ts";
@@ -44,6 +46,8 @@ export async function createServer(parts: ServerParts): Promise<HttpServer> {
   const routeParts: RouteParts = { archive, readiness, metrics, access, limits };
   await instance.register(walRoutes, routeParts);
   await instance.register(clusterRoutes, routeParts);
+  await instance.register(claimRoutes, routeParts);
+  await instance.register(pruneRoute, routeParts);
   await instance.register(operationsRoutes, routeParts);
   await instance.ready();
 

@@ -54,8 +54,7 @@ function troubleSection({ cluster, problem }: ClusterTrouble): Html {
 }
 
 function clusterSection(status: ClusterStatus): Html {
-  const { latest, stored, damaged, conflicts, heldBy, horizon } = status;
-  const holders = heldBy.map(({ kind, name }) => `${kind} ${name}`).join(", ");
+  const { latest, stored, damaged, conflicts, explanation } = status;
   return html`<section><h2>${status.cluster}</h2><table>
 ${row("System identifier", status.systemIdentifier ?? "not known yet")}
 ${row("Latest segment", latest === null ? "none" : `${latest.name} ${latest.archivedAt ?? ""}`)}
@@ -63,7 +62,7 @@ ${row("Archived", `${stored.files} files, ${formatBytes(stored.bytes)} stored`)}
 ${status.timelines.map(timelineRow)}
 ${damaged.length === 0 ? [] : badRow("Damaged", damaged.slice(0, 20).join(" "))}
 ${conflicts === 0 ? [] : badRow("Conflicts", `${conflicts} since the start`)}
-${row("Horizon", horizon === null ? "none: nothing is removed" : `${horizon}, held by ${holders}`)}
+${row("Retention", explanation)}
 </table></section>`;
 }
 

@@ -3,6 +3,7 @@ import type { Page } from "../archive/listing.ts";
 import type { PushOptions, PushResult } from "../archive/push.ts";
 import type { ClusterStatus } from "../archive/status.ts";
 import type { VerifiedObject } from "../object/verify.ts";
+import type { Retention } from "../retention/retention.ts";
 import type { WalName } from "../wal/name.ts";
 
 /** The use cases, which `Archive` has. All reject with the failures of `errors.ts`. */
@@ -27,6 +28,12 @@ export interface WalArchive {
   ): Promise<Page>;
 
   status(cluster: string, options: { signal: AbortSignal }): Promise<ClusterStatus>;
+
+  /** Claims on the cluster's WAL, and its pruning. */
+  retention(
+    cluster: string,
+    options: { systemIdentifier?: string | undefined; signal: AbortSignal },
+  ): Promise<Retention>;
 
   /** Names, ascending. */
   clusters(): string[];

@@ -7,7 +7,7 @@ import type { VerifiedObject } from "../object/verify.ts";
 import type { FetchOutcomeLabel, PushOutcomeLabel } from "../telemetry/metrics.ts";
 import { parseWalName } from "../wal/name.ts";
 import { goneSignal, sendBytes, tooSlow } from "./answer.ts";
-import { requireRight } from "./auth.ts";
+import { type Caller, requireRight } from "./auth.ts";
 import { failureOf, logFailure } from "./problem.ts";
 import { RequestBody, tooLong } from "./request-body.ts";
 import type { RouteParts } from "./parts.ts";
@@ -60,25 +60,40 @@ async function answerPush(
   reply: FastifyReply,
 ): Promise<FastifyReply> {
   const cluster = requireClusterName(request.params.cluster);
+  let result: PushResult;
   try {
     const target = requireWalTarget(request.params);
     const caller = requireRight(parts.access.callerOf(request.raw), "push", cluster);
-    const result = await push(parts, target, request, reply);
-    const durationMs = Math.round(reply.elapsedTime);
-    countPush(parts, cluster, labelOf(result.outcome));
-    parts.metrics.pushSeconds.observe({ cluster }, reply.elapsedTime / 1000);
-    const { outcome, sizeBytes, sha256 } = result;
-    const wal = target.name.text;
-    const line = { wal, cluster, outcome, sizeBytes, durationMs, caller: caller.name };
-    request.log[outcome === "kept-aside" ? "warn" : "info"](line, "pushed");
-    return reply
-      .code(outcome === "archived" ? 201 : 200)
-      .header("walarc-sha256", sha256)
-      .send({ outcome, name: wal, sha256, sizeBytes });
+    result = await push(parts, target, request, reply);
+    logPush(result, { target, caller, request, reply });
   } catch (error) {
     countPush(parts, cluster, pushLabelOf(error));
     throw error;
   }
+  const { outcome, sha256, sizeBytes } = result;
+  countPush(parts, cluster, labelOf(outcome));
+  parts.metrics.pushSeconds.observe({ cluster }, reply.elapsedTime / 1000);
+  return reply
+    .code(outcome === "archived" ? 201 : 200)
+    .header("walarc-sha256", sha256)
+    .send({ outcome, name: request.params.name, sha256, sizeBytes });
+}
+
+function logPush(
+  { outcome, sizeBytes }: PushResult,
+  context: {
+    target: WalTarget;
+    caller: Caller;
+    request: FastifyRequest<WalRoute>;
+    reply: FastifyReply;
+  },
+): void {
+  const { target, caller, request, reply } = context;
+  const durationMs = Math.round(reply.elapsedTime);
+  const subject = { wal: target.name.text, cluster: target.cluster };
+  const line = { ...subject, outcome, sizeBytes, durationMs, caller: caller.name };
+  // A second content deserves a look, although nothing waits for it.
+  request.log[outcome === "kept-aside" ? "warn" : "info"](line, "pushed");
 }
 
 async function push(
