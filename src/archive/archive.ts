@@ -7,6 +7,7 @@ import type { Retention } from "../retention/retention.ts";
 import type { ReportSource } from "../retention/standby.ts";
 import type { Signalled, Store } from "../store/store.ts";
 import type { WalName } from "../wal/name.ts";
+import { joinBindings, UNBOUND } from "./binding.ts";
 import { ClusterArchive } from "./cluster.ts";
 import { type FetchOptions, fetchWalFile } from "./fetch.ts";
 import { Gate } from "./gate.ts";
@@ -108,10 +109,15 @@ export class Archive implements AsyncDisposable {
     return statusOf(cluster, await cluster.retention.register.load(options));
   }
 
-  /** Who needs which WAL of the cluster, and its pruning. */
-  async retention(clusterName: string, options: Signalled): Promise<Retention> {
+  /**
+   * Who needs which WAL of the cluster, and its pruning. Rejects with `rejected` when the caller
+   * belongs to another one.
+   */
+  async retention(clusterName: string, options: FetchOptions): Promise<Retention> {
     const cluster = this.#require(clusterName);
     await cluster.loaded(options);
+    const told = { ...UNBOUND, systemIdentifier: options.systemIdentifier };
+    joinBindings(cluster.binding, told, cluster.name);
     return cluster.retention;
   }
 

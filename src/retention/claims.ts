@@ -8,6 +8,10 @@ import { type HoldRecord, isOver } from "./hold.ts";
 import type { RetentionPolicy } from "./policy.ts";
 import type { ReportSource, StandbyRecord } from "./standby.ts";
 
+/** Doubts that keep everything. */
+export const DAMAGED = "what the store says of it cannot be understood";
+export const UNHEARD = "it was never heard from";
+
 /** What the claims are made of. */
 export interface Claimants {
   readonly catalog: Catalog;
@@ -80,7 +84,7 @@ export function claimsOf(claimants: Claimants): Claim[] {
 function standbyClaim({ name, record, released }: Standby): Claim[] {
   const claim = { kind: "standby", name } as const;
   if (record === undefined) {
-    return [{ ...claim, from: undefined, doubt: "it was never heard from" }];
+    return [{ ...claim, from: undefined, doubt: UNHEARD }];
   }
   if (record === "damaged") return [{ ...claim, from: undefined, doubt: DAMAGED }];
   if (record.role === "primary" || released) return [];
@@ -125,5 +129,3 @@ function holdClaims({ holds, now }: Claimants): Claim[] {
   }
   return claims;
 }
-
-const DAMAGED = "what the store says of it cannot be understood";

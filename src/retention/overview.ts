@@ -9,7 +9,8 @@ import {
 } from "../wal/retention.ts";
 import { segmentNumber } from "../wal/segment.ts";
 import { segmentsFrom } from "../wal/window.ts";
-import { type Claimants, claimsOf, type Standby, standbysOf } from "./claims.ts";
+import { type Claimants, claimsOf, DAMAGED, type Standby, standbysOf, UNHEARD } from "./claims.ts";
+import type { ReportSource } from "./standby.ts";
 
 export interface ClaimStatus {
   readonly kind: string;
@@ -32,6 +33,70 @@ export interface RetentionStatus {
   readonly heldBy: readonly Pick<ClaimStatus, "kind" | "name">[];
   /** In one line: why nothing more is removed. */
   readonly explanation: string;
+}
+
+/** A standby as `walarc standby ls` shows it. */
+export interface StandbyStatus {
+  readonly name: string;
+  readonly restartPoint: string | null;
+  readonly reportedAt: string | null;
+  readonly stale: boolean;
+  readonly source: ReportSource;
+  readonly heldBytes: number;
+  /** It was found to be a primary, so it claims nothing. */
+  readonly role?: "primary";
+  readonly released?: true;
+  /** Why nothing better is known. */
+  readonly problem?: string;
+}
+
+export interface HoldStatus {
+  readonly name: string;
+  readonly from: string | null;
+  readonly until: string | null;
+  readonly problem?: string;
+}
+
+export function standbyStatuses(claimants: Claimants, register: Troubles): StandbyStatus[] {
+  return standbysOf(claimants).map((standby) => standbyStatus(standby, claimants, register));
+}
+
+/** Knows why the daemon's question to a standby was in vain. */
+export interface Troubles {
+  troubleOf(standby: string): string | undefined;
+}
+
+function standbyStatus(standby: Standby, claimants: Claimants, register: Troubles): StandbyStatus {
+  const { name, stale, source, released } = standby;
+  const record = recordOf(standby);
+  const claims = !released && record?.role !== "primary";
+  const problem =
+    standby.record === "damaged" ? DAMAGED : (register.troubleOf(name) ?? silence(standby));
+  return {
+    name,
+    restartPoint: record?.restartPoint?.text ?? null,
+    reportedAt: record?.reportedAt ?? null,
+    stale,
+    source,
+    heldBytes: claims ? heldBytes(claimants, record?.restartPoint) : 0,
+    ...(record?.role === "primary" ? { role: "primary" as const } : {}),
+    ...(released ? { released: true as const } : {}),
+    ...(problem === undefined ? {} : { problem }),
+  };
+}
+
+function silence({ record }: Standby): string | undefined {
+  return record === undefined ? UNHEARD : undefined;
+}
+
+export function holdStatuses({ holds }: Claimants): HoldStatus[] {
+  const names = [...holds.keys()].sort();
+  return names.map((name) => {
+    const hold = holds.get(name);
+    return hold === undefined || hold === "damaged"
+      ? { name, from: null, until: null, problem: DAMAGED }
+      : { name, from: hold.from.text, until: hold.until ?? null };
+  });
 }
 
 export function retentionStatus(claimants: Claimants): RetentionStatus {

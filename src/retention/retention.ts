@@ -3,6 +3,7 @@ import type { Signalled } from "../store/store.ts";
 import type { PlacedName } from "../wal/name.ts";
 import { planRetention, removableSegments, type RetentionPlan } from "../wal/retention.ts";
 import { type Claimants, claimsOf, standbysOf } from "./claims.ts";
+import { explain } from "./overview.ts";
 import { carryOut } from "./prune.ts";
 import type { RecordsOwner } from "./records.ts";
 import { Register, type RegisterOptions } from "./register.ts";
@@ -49,6 +50,12 @@ export class Retention {
     const prune = this.#pruning.then(() => this.#prune(options));
     this.#pruning = prune.catch(() => {});
     return prune;
+  }
+
+  /** In one line: what holds a plan back. */
+  explain(plan: RetentionPlan): string {
+    const { known } = this.register;
+    return known === undefined ? "" : explain(plan, known);
   }
 
   /** What has to be done once per interval. */
