@@ -23,6 +23,7 @@ export interface HttpServer extends AsyncDisposable {
 
 const HEAD_BYTES_MAX = 16 * 1024;
 const HEADERS_MAX = 100;
+const HEAD_TIME_MS = 10_000;
 
 export async function createServer(parts: ServerParts): Promise<HttpServer> {
   const limits = { ...DEFAULT_LIMITS, ...parts.limits };
@@ -72,9 +73,9 @@ function createInstance(parts: ServerParts, limits: Limits): FastifyInstance {
       const server = createNodeServer(
         {
           maxHeaderSize: HEAD_BYTES_MAX,
-          headersTimeout: 10_000,
+          headersTimeout: HEAD_TIME_MS,
           // The push's own deadline comes first and explains itself.
-          requestTimeout: limits.pushDeadlineMs + 5000,
+          requestTimeout: Math.max(limits.pushDeadlineMs, HEAD_TIME_MS) + 5000,
           keepAliveTimeout: 65_000,
           connectionsCheckingInterval: 1000,
         },

@@ -79,7 +79,8 @@ export class HttpScene implements AsyncDisposable {
   /** One request on a connection of its own. */
   ask(question: Question): Promise<Answer> {
     const { method = "GET", path, headers = {}, body, over = "tcp" } = question;
-    const length = body === undefined ? {} : { "content-length": body.length };
+    const isChunked = "transfer-encoding" in headers;
+    const length = body === undefined || isChunked ? {} : { "content-length": body.length };
     const where =
       over === "unix" ? { socketPath: this.socketPath } : { host: "127.0.0.1", port: this.port };
     const wanted = { ...where, method, path, agent: false, headers: { ...length, ...headers } };
