@@ -17,10 +17,10 @@ const HOT_COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise
 const argv = process.argv.slice(2);
 const [command = "", ...args] = argv;
 
-// Without this Node itself would end with 1, which PostgreSQL reads as "there is no such file".
-process.on("uncaughtException", (error) => {
-  process.exit(failedStatus(reportFailure(command, error)));
-});
+// Without these the runtime would end with 1, which PostgreSQL reads as "there is no such file".
+// Node takes a rejection nobody handles for an exception; the standalone client's runtime does not.
+process.on("uncaughtException", endWithBug);
+process.on("unhandledRejection", endWithBug);
 
 // And without this it would end with 0 if ever nothing were left to wait for before the command is
 // through. Nothing is a success that was not said to be one.
@@ -38,6 +38,10 @@ async function main(): Promise<void> {
   const status = await runOtherCommand();
   // All output is written by now; a deadline's timer would keep the process for its whole length.
   process.exit(status === 0 ? 0 : failedStatus(status));
+}
+
+function endWithBug(error: unknown): void {
+  process.exit(failedStatus(reportFailure(command, error)));
 }
 
 async function runOtherCommand(): Promise<number> {

@@ -8,6 +8,7 @@ import {
   filesOf,
   type Setting,
   SETTINGS,
+  RUNTIMES,
 } from "../support/client-scene.ts";
 import {
   answer,
@@ -115,67 +116,73 @@ let scene: ClientScene;
 let segmentFile: string;
 const directories = new Map<Setting, DataDirectory>();
 
-beforeAll(async () => {
-  scene = await ClientScene.create();
-  segmentFile = await scene.workspace.writeFile(scene.workspace.path(SEGMENT.name), SEGMENT.bytes);
-  for (const setting of SETTINGS) directories.set(setting, await scene.makeDataDirectory(setting));
-});
-afterAll(async () => await scene[Symbol.asyncDispose]());
-
-describe("a server that answers with", () => {
-  test.each(Object.entries(ROWS))("%s", async (_title, { fault, push, fetch }) => {
-    await using server = await scene.serve(fault);
-    await Promise.all([
-      push && expectPush(server.url, push),
-      ...SETTINGS.map((setting) => expectFetch(server.url, setting, fetch)),
-    ]);
+describe.each(RUNTIMES)("%s:", (runtime) => {
+  beforeAll(async () => {
+    scene = await ClientScene.create(runtime);
+    segmentFile = await scene.workspace.writeFile(
+      scene.workspace.path(SEGMENT.name),
+      SEGMENT.bytes,
+    );
+    for (const setting of SETTINGS)
+      directories.set(setting, await scene.makeDataDirectory(setting));
   });
+  afterAll(async () => await scene[Symbol.asyncDispose]());
 
-  test("the same over TCP", async () => {
-    for (const title of ["silence after the request", "a reset", "404 absent", "500 corrupt"]) {
-      const { fault, push, fetch } = ROWS[title] ?? both(SILENCE, "bug");
-      await using server = await FaultServer.listen(fault);
+  describe("a server that answers with", () => {
+    test.each(Object.entries(ROWS))("%s", async (_title, { fault, push, fetch }) => {
+      await using server = await scene.serve(fault);
       await Promise.all([
         push && expectPush(server.url, push),
         ...SETTINGS.map((setting) => expectFetch(server.url, setting, fetch)),
       ]);
-    }
-  });
-});
+    });
 
-describe("no server at all:", () => {
-  test("a socket that is missing", async () => {
-    await expectEverywhere(`unix:${scene.newPath()}.sock`, "unreachable");
-  });
-
-  test("a socket that nobody listens on", async () => {
-    const path = `${scene.newPath()}.sock`;
-    const server = await FaultServer.listen(SILENCE, path);
-    await link(path, `${path}.left`); // Closing removes the name it knows.
-    await server[Symbol.asyncDispose]();
-    await expectEverywhere(`unix:${path}.left`, "unreachable");
+    test("the same over TCP", async () => {
+      for (const title of ["silence after the request", "a reset", "404 absent", "500 corrupt"]) {
+        const { fault, push, fetch } = ROWS[title] ?? both(SILENCE, "bug");
+        await using server = await FaultServer.listen(fault);
+        await Promise.all([
+          push && expectPush(server.url, push),
+          ...SETTINGS.map((setting) => expectFetch(server.url, setting, fetch)),
+        ]);
+      }
+    });
   });
 
-  test("a file that is no socket", async () => {
-    await expectEverywhere(`unix:${segmentFile}`, "unreachable");
-  });
+  describe("no server at all:", () => {
+    test("a socket that is missing", async () => {
+      await expectEverywhere(`unix:${scene.newPath()}.sock`, "unreachable");
+    });
 
-  test("a socket that others own", async () => {
-    await using server = await scene.serve(SILENCE);
-    const mode = process.getuid?.() === 0 ? 0o600 : 0;
-    await chmod(server.url.slice("unix:".length), mode);
-    await expectEverywhere(server.url, "denied");
-  });
+    test("a socket that nobody listens on", async () => {
+      const path = `${scene.newPath()}.sock`;
+      const server = await FaultServer.listen(SILENCE, path);
+      await link(path, `${path}.left`); // Closing removes the name it knows.
+      await server[Symbol.asyncDispose]();
+      await expectEverywhere(`unix:${path}.left`, "unreachable");
+    });
 
-  test("a port that refuses", async () => {
-    const server = await FaultServer.listen(SILENCE);
-    const { url } = server;
-    await server[Symbol.asyncDispose]();
-    await expectEverywhere(url, "unreachable");
-  });
+    test("a file that is no socket", async () => {
+      await expectEverywhere(`unix:${segmentFile}`, "unreachable");
+    });
 
-  test("a host name that does not exist", async () => {
-    await expectEverywhere("http://nowhere.invalid:8417", "unreachable");
+    test("a socket that others own", async () => {
+      await using server = await scene.serve(SILENCE);
+      const mode = process.getuid?.() === 0 ? 0o600 : 0;
+      await chmod(server.url.slice("unix:".length), mode);
+      await expectEverywhere(server.url, "denied");
+    });
+
+    test("a port that refuses", async () => {
+      const server = await FaultServer.listen(SILENCE);
+      const { url } = server;
+      await server[Symbol.asyncDispose]();
+      await expectEverywhere(url, "unreachable");
+    });
+
+    test("a host name that does not exist", async () => {
+      await expectEverywhere("http://nowhere.invalid:8417", "unreachable");
+    });
   });
 });
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FAILURES, STOP_STATUS } from "../../src/errors.ts";
 import { type Outcome, runCommand } from "../support/child.ts";
-import { ClientScene } from "../support/client-scene.ts";
+import { ClientScene, type Runtime, RUNTIMES } from "../support/client-scene.ts";
 import { answer, fileAnswer, says, sha256Of } from "../support/faults.ts";
 import { makeSegment, MIB } from "../support/wal-maker.ts";
 
@@ -34,26 +34,25 @@ beforeAll(async () => {
 });
 afterAll(async () => await scene[Symbol.asyncDispose]());
 
-describe.each(Object.entries(DISASTERS))("%s", (_title, code) => {
-  test("is a bug to push, and a stop to a fetch in recovery", async () => {
-    const hook = await scene.workspace.writeFile(`${scene.newPath()}.cjs`, code);
-    const recovery = await scene.makeDataDirectory("recovery");
-    const standby = await scene.makeDataDirectory("standby");
-    await using server = await scene.serve({ moment: "received", script: () => {} });
-    const call = ["--server", server.url, "--timeout", "5"];
-    const fetch = ["fetch", ...call, SEGMENT.name, "pg_wal/RECOVERYXLOG"];
+describe.each(RUNTIMES)("%s:", (runtime) => {
+  test.each(Object.entries(DISASTERS))(
+    "%s is a bug to push, and a stop to a fetch in recovery",
+    async (_title, code) => {
+      const hook = await scene.workspace.writeFile(`${scene.newPath()}.cjs`, code);
+      const recovery = await scene.makeDataDirectory("recovery");
+      const standby = await scene.makeDataDirectory("standby");
+      await using server = await scene.serve({ moment: "received", script: () => {} });
+      const call = ["--server", server.url, "--timeout", "5"];
+      const fetch = ["fetch", ...call, SEGMENT.name, "pg_wal/RECOVERYXLOG"];
 
-    const push = await runNode(
-      process.execPath,
-      ["--require", hook],
-      ["push", ...call, segmentFile],
-    );
-    expect(push).toMatchObject({ status: FAILURES.bug.exit, signal: null });
-    const stop = await runNode(process.execPath, ["--require", hook], fetch, recovery.path);
-    expect(stop).toMatchObject({ status: STOP_STATUS, signal: null });
-    const bug = await runNode(process.execPath, ["--require", hook], fetch, standby.path);
-    expect(bug).toMatchObject({ status: FAILURES.bug.exit, signal: null });
-  });
+      const push = await runHooked(runtime, hook, ["push", ...call, segmentFile]);
+      expect(push).toMatchObject({ status: FAILURES.bug.exit, signal: null });
+      const stop = await runHooked(runtime, hook, fetch, recovery.path);
+      expect(stop).toMatchObject({ status: STOP_STATUS, signal: null });
+      const bug = await runHooked(runtime, hook, fetch, standby.path);
+      expect(bug).toMatchObject({ status: FAILURES.bug.exit, signal: null });
+    },
+  );
 });
 
 test("a closed standard error changes no status", async () => {
@@ -106,6 +105,20 @@ function otherNodes(): [string, string][] {
     }
   }
   return [...versions];
+}
+
+/** The client with a script that runs before it. */
+async function runHooked(
+  runtime: Runtime,
+  hook: string,
+  args: readonly string[],
+  cwd = scene.workspace.directory,
+): Promise<Outcome> {
+  if (runtime === "node") return await runNode(process.execPath, ["--require", hook], args, cwd);
+  const { account } = scene.workspace;
+  const env = { ...scene.installation.env, BUN_OPTIONS: `--preload=${hook}` };
+  const client = join(scene.installation.walarc, "../../dist/walarc-client");
+  return await runCommand(client, args, { account, cwd, env });
 }
 
 async function runNode(

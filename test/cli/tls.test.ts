@@ -6,7 +6,7 @@ import { createServer, type Server as TlsServer, type TlsOptions } from "node:tl
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FAILURES } from "../../src/errors.ts";
-import { ClientScene } from "../support/client-scene.ts";
+import { ClientScene, RUNTIMES } from "../support/client-scene.ts";
 import { answer, fileAnswer, problem, says, sha256Of } from "../support/faults.ts";
 import { FaultServer } from "../support/fault-server.ts";
 import { makeSegment } from "../support/wal-maker.ts";
@@ -18,77 +18,84 @@ let scene: ClientScene;
 let segmentFile: string;
 let certificates: string;
 
-beforeAll(async () => {
-  scene = await ClientScene.create();
-  segmentFile = await scene.workspace.writeFile(scene.workspace.path(SEGMENT.name), SEGMENT.bytes);
-  certificates = await scene.newDirectory();
-  makeCertificate("server");
-  makeCertificate("client");
-  execFileSync("chmod", ["-R", "a+rX", certificates]);
-});
-afterAll(async () => await scene[Symbol.asyncDispose]());
-
-describe("over https", () => {
-  test("a push and a fetch go through to a server that the given authority knows", async () => {
-    await using server = await TestServer.listen({}, ARCHIVED);
-    const trust = ["--server", server.url, "--ca-file", file("server.crt")];
-    const pushed = await scene.run(["push", ...trust, segmentFile]);
-    expect(pushed).toEqual({ status: 0, signal: null, stdout: "", stderr: "" });
-
-    server.answer = fileAnswer(SEGMENT.bytes);
-    const { path, destination } = await scene.makeDataDirectory("standby");
-    const fetched = await scene.run(["fetch", ...trust, SEGMENT.name, destination], { cwd: path });
-    expect(fetched).toMatchObject({ status: 0, stderr: "" });
-    expect((await readFile(join(path, destination))).equals(SEGMENT.bytes)).toBe(true);
+describe.each(RUNTIMES)("%s:", (runtime) => {
+  beforeAll(async () => {
+    scene = await ClientScene.create(runtime);
+    segmentFile = await scene.workspace.writeFile(
+      scene.workspace.path(SEGMENT.name),
+      SEGMENT.bytes,
+    );
+    certificates = await scene.newDirectory();
+    makeCertificate("server");
+    makeCertificate("client");
+    execFileSync("chmod", ["-R", "a+rX", certificates]);
   });
+  afterAll(async () => await scene[Symbol.asyncDispose]());
 
-  test("nothing is sent to a server that nobody vouches for", async () => {
-    await using server = await TestServer.listen({}, ARCHIVED);
-    const outcome = await scene.run(["push", "--server", server.url, segmentFile]);
-    expect(outcome).toMatchObject({ status: FAILURES.unreachable.exit });
-    expect(outcome.stderr).toContain("certificate");
-    expect(server.bytesTaken).toBe(0);
-  });
+  describe("over https", () => {
+    test("a push and a fetch go through to a server that the given authority knows", async () => {
+      await using server = await TestServer.listen({}, ARCHIVED);
+      const trust = ["--server", server.url, "--ca-file", file("server.crt")];
+      const pushed = await scene.run(["push", ...trust, segmentFile]);
+      expect(pushed).toEqual({ status: 0, signal: null, stdout: "", stderr: "" });
 
-  test("a client certificate opens a server that wants one", async () => {
-    const wants = {
-      requestCert: true,
-      rejectUnauthorized: true,
-      ca: readFileSync(file("client.crt")),
-    };
-    await using server = await TestServer.listen(wants, ARCHIVED);
-    const trust = ["--server", server.url, "--ca-file", file("server.crt")];
-    const own = ["--cert-file", file("client.crt"), "--key-file", file("client.key")];
-    expect(await scene.run(["push", ...trust, ...own, segmentFile])).toMatchObject({ status: 0 });
-    const without = await scene.run(["push", ...trust, segmentFile]);
-    expect(without).toMatchObject({ status: FAILURES.unreachable.exit });
-  });
+      server.answer = fileAnswer(SEGMENT.bytes);
+      const { path, destination } = await scene.makeDataDirectory("standby");
+      const fetched = await scene.run(["fetch", ...trust, SEGMENT.name, destination], {
+        cwd: path,
+      });
+      expect(fetched).toMatchObject({ status: 0, stderr: "" });
+      expect((await readFile(join(path, destination))).equals(SEGMENT.bytes)).toBe(true);
+    });
 
-  test("an early refusal is read", async () => {
-    await using server = await TestServer.listen({}, problem(409, "conflict"), { early: true });
-    const trust = ["--server", server.url, "--ca-file", file("server.crt")];
-    for (let round = 0; round < 5; round += 1) {
-      const outcome = await scene.run(["push", ...trust, segmentFile]);
-      expect(outcome).toMatchObject({ status: FAILURES.conflict.exit });
-    }
-  });
+    test("nothing is sent to a server that nobody vouches for", async () => {
+      await using server = await TestServer.listen({}, ARCHIVED);
+      const outcome = await scene.run(["push", "--server", server.url, segmentFile]);
+      expect(outcome).toMatchObject({ status: FAILURES.unreachable.exit });
+      expect(outcome.stderr).toContain("certificate");
+      expect(server.bytesTaken).toBe(0);
+    });
 
-  test("a server that speaks plain HTTP is unreachable", async () => {
-    await using server = await FaultServer.listen(says(ARCHIVED));
-    const url = server.url.replace("http:", "https:");
-    const outcome = await scene.run(["push", "--server", url, "--timeout", "5", segmentFile]);
-    expect(outcome).toMatchObject({ status: FAILURES.unreachable.exit });
-  });
+    test("a client certificate opens a server that wants one", async () => {
+      const wants = {
+        requestCert: true,
+        rejectUnauthorized: true,
+        ca: readFileSync(file("client.crt")),
+      };
+      await using server = await TestServer.listen(wants, ARCHIVED);
+      const trust = ["--server", server.url, "--ca-file", file("server.crt")];
+      const own = ["--cert-file", file("client.crt"), "--key-file", file("client.key")];
+      expect(await scene.run(["push", ...trust, ...own, segmentFile])).toMatchObject({ status: 0 });
+      const without = await scene.run(["push", ...trust, segmentFile]);
+      expect(without).toMatchObject({ status: FAILURES.unreachable.exit });
+    });
 
-  test.each([
-    ["cannot be read", () => ["--ca-file", "/nowhere"]],
-    ["are no PEM", () => ["--ca-file", segmentFile]],
-    ["do not belong together", () => pair("server.crt", "client.key")],
-    ["are exchanged", () => pair("client.key", "client.crt")],
-  ])("certificates that %s are a wrong configuration", async (_title, flags) => {
-    const args = ["push", "--server", "https://127.0.0.1:1", ...flags(), segmentFile];
-    const outcome = await scene.run(args);
-    expect(outcome).toMatchObject({ status: FAILURES.usage.exit });
+    test("an early refusal is read", async () => {
+      await using server = await TestServer.listen({}, problem(409, "conflict"), { early: true });
+      const trust = ["--server", server.url, "--ca-file", file("server.crt")];
+      for (let round = 0; round < 5; round += 1) {
+        const outcome = await scene.run(["push", ...trust, segmentFile]);
+        expect(outcome).toMatchObject({ status: FAILURES.conflict.exit });
+      }
+    });
+
+    test("a server that speaks plain HTTP is unreachable", async () => {
+      await using server = await FaultServer.listen(says(ARCHIVED));
+      const url = server.url.replace("http:", "https:");
+      const outcome = await scene.run(["push", "--server", url, "--timeout", "5", segmentFile]);
+      expect(outcome).toMatchObject({ status: FAILURES.unreachable.exit });
+    });
+
+    test.each([
+      ["cannot be read", () => ["--ca-file", "/nowhere"]],
+      ["are no PEM", () => ["--ca-file", segmentFile]],
+      ["do not belong together", () => pair("server.crt", "client.key")],
+      ["are exchanged", () => pair("client.key", "client.crt")],
+    ])("certificates that %s are a wrong configuration", async (_title, flags) => {
+      const args = ["push", "--server", "https://127.0.0.1:1", ...flags(), segmentFile];
+      const outcome = await scene.run(args);
+      expect(outcome).toMatchObject({ status: FAILURES.usage.exit });
+    });
   });
 });
 

@@ -1,9 +1,20 @@
-import { readdir } from "node:fs/promises";
+import { existsSync } from "node:fs";
+import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { type Outcome, runCommand } from "./child.ts";
 import { FaultServer, type Fault } from "./fault-server.ts";
 import { type Installation, installWalarc } from "./installation.ts";
 import { Workspace } from "./workspace.ts";
+
+/** What runs push and fetch: Node, and the standalone client where it could be built. */
+export type Runtime = "node" | "standalone";
+
+const STANDALONE = fileURLToPath(new URL("../../dist/walarc-client", import.meta.url));
+
+export const RUNTIMES: readonly Runtime[] = existsSync(STANDALONE)
+  ? ["node", "standalone"]
+  : ["node"];
 
 /** In whose service a fetch runs. */
 export type Setting = "recovery" | "standby" | "other";
@@ -28,9 +39,13 @@ export class ClientScene implements AsyncDisposable {
     this.installation = installation;
   }
 
-  static async create(): Promise<ClientScene> {
+  /** Without a runtime the launcher chooses, as it does for PostgreSQL. */
+  static async create(runtime?: Runtime): Promise<ClientScene> {
     const workspace = await Workspace.create();
-    return new ClientScene(workspace, await installWalarc(workspace));
+    const installation = await installWalarc(workspace);
+    const standalone = join(installation.walarc, "../../dist/walarc-client");
+    if (runtime === "node") await rm(standalone, { force: true });
+    return new ClientScene(workspace, installation);
   }
 
   [Symbol.asyncDispose](): Promise<void> {
