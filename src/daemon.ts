@@ -1,14 +1,21 @@
 /** The composition root: the one file that knows every part. */
 import type { Logger } from "pino";
 import { Archive } from "./archive/archive.ts";
+import type { Ask } from "./archive/inquiry.ts";
 import { ReadinessProbe } from "./archive/readiness.ts";
+import { startUpkeep } from "./archive/upkeep.ts";
 import type { Config } from "./config/config.ts";
+import { requireConninfo } from "./config/conninfo.ts";
 import { WalarcError } from "./errors.ts";
 import { openAccess, tokenAccess } from "./http/auth.ts";
 import { listenOnSocket, listenOnTcp } from "./http/listen.ts";
 import type { ServerParts } from "./http/parts.ts";
 import { createServer } from "./http/server.ts";
 import { startLoop } from "./lifecycle.ts";
+import { askServer } from "./postgres/standby-question.ts";
+import { standbysOf } from "./retention/claims.ts";
+import { retentionStatus, standbyStatuses } from "./retention/overview.ts";
+import type { Retention } from "./retention/retention.ts";
 import { DiskStore } from "./store/disk.ts";
 import { LanedStore } from "./store/lanes.ts";
 import { ObservedStore } from "./store/observed.ts";
@@ -48,6 +55,8 @@ export async function startDaemon(
   const probing = { name: "readiness", intervalMs: PROBE_INTERVAL_MS, retryMsMax: 5_000, log };
   await readiness.probe({ signal });
   stack.use(startLoop((signal) => readiness.probe({ signal }), probing));
+
+  stack.use(startUpkeep(archive, { log, asks: (cluster) => asksOf(config, cluster) }));
 
   stack.defer(() => stop.abort());
 
@@ -97,14 +106,45 @@ function observe(inner: LanedStore, options: { metrics: Metrics; kind: string })
   });
 }
 
+/** How to ask those standbys of a cluster whose conninfo is configured. */
+function asksOf(config: Config, cluster: string): ReadonlyMap<string, Ask> {
+  const asks = new Map<string, Ask>();
+  for (const [name, { conninfo }] of config.clusters.get(cluster)?.standbys ?? []) {
+    if (conninfo === undefined) continue;
+    const server = requireConninfo(conninfo);
+    asks.set(name, (options) => askServer(server, options));
+  }
+  return asks;
+}
+
 /** From memory alone: an exposition waits for nothing. */
 function fillGauges(archive: Archive, metrics: Metrics): void {
-  for (const { name: cluster, catalog, totals, latestArrival } of archive.loadedClusters()) {
+  for (const loaded of archive.loadedClusters()) {
+    const { name: cluster, catalog, totals, latestArrival, retention } = loaded;
     if (latestArrival !== undefined) {
       metrics.lastArchived.set({ cluster }, Date.parse(latestArrival) / 1000);
     }
     metrics.archiveSegments.set({ cluster }, catalog.segments);
     metrics.archiveBytes.set({ cluster }, totals.storedBytes);
     metrics.gapSegments.set({ cluster }, catalog.gapSegments);
+    fillRetention(cluster, retention, metrics);
+  }
+}
+
+function fillRetention(cluster: string, retention: Retention, metrics: Metrics): void {
+  metrics.prunedSegments.inc({ cluster }, retention.takePrunedSegments());
+  const { known } = retention.register;
+  if (known === undefined) return;
+  for (const { name: standby, stale, silentMs, record } of standbysOf(known)) {
+    metrics.standbyStale.set({ cluster, standby }, stale ? 1 : 0);
+    if (record !== undefined) {
+      metrics.standbyReportAge.set({ cluster, standby }, silentMs / 1000);
+    }
+  }
+  for (const { name: standby, heldBytes } of standbyStatuses(known, retention.register)) {
+    metrics.standbyHeldBytes.set({ cluster, standby }, heldBytes);
+  }
+  for (const { kind, name } of retentionStatus(known).heldBy) {
+    metrics.horizonHeldBy.set({ cluster, kind, name }, 1);
   }
 }

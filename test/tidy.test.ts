@@ -22,14 +22,16 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "config/": "errors.ts wal/",
   "telemetry/": "",
   "lifecycle.ts": "",
+  "postgres/": "errors.ts",
   "client/": "errors.ts config/",
   "store/": "errors.ts disk/ object/ telemetry/",
   "retention/": "errors.ts wal/ store/store.ts",
   "archive/": "errors.ts wal/ object/ store/store.ts retention/ lifecycle.ts telemetry/",
   "http/": "errors.ts version.ts token.ts wal/ retention/ archive/ object/ telemetry/ lifecycle.ts",
   "daemon.ts":
-    "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts store/ archive/ http/",
-  "cli/": "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ daemon.ts types:archive/",
+    "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ store/ retention/ archive/ http/",
+  "cli/":
+    "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ daemon.ts types:archive/ types:retention/",
   "commands.ts": "errors.ts version.ts cli/",
   "standalone.ts": "errors.ts version.ts cli/",
   "main.ts": "errors.ts version.ts cli/ commands.ts",

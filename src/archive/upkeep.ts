@@ -30,8 +30,13 @@ export function startUpkeep(archive: Archive, options: UpkeepOptions): AsyncDisp
   };
   const { log } = options;
   const timing = { intervalMs: LOOK_INTERVAL_MS, retryMsMax: LOOK_INTERVAL_MS };
-  loops.use(startLoop(look, { name: "upkeep", ...timing, log }));
-  return loops;
+  const looking = startLoop(look, { name: "upkeep", ...timing, log });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      await looking[Symbol.asyncDispose]();
+      await loops.disposeAsync();
+    },
+  };
 }
 
 function startFor(

@@ -1,4 +1,5 @@
 /** Rules between keys, which no schema of a single key can hold. */
+import { parseConninfo } from "./conninfo.ts";
 import { isLoopbackHost, parseListenAddress } from "./listen.ts";
 import { formatPath, isTable, type Path, type Problem, type Table } from "./problems.ts";
 import type { FileConfig } from "./schema.ts";
@@ -15,6 +16,7 @@ export function crossProblems(file: Table, shapes: readonly Problem[]): Problem[
     ...tokenProblems(view),
     ...spoolProblems(view),
     ...clientProblems(view),
+    ...conninfoProblems(view),
   ];
 }
 
@@ -80,6 +82,12 @@ class View {
   indexes(...path: Path): number[] {
     const list = this.raw(path);
     return Array.isArray(list) ? [...list.keys()] : [];
+  }
+
+  /** The names in the table at a place; none when it is no table. */
+  names(...path: Path): string[] {
+    const table = this.raw(path);
+    return isTable(table) ? Object.keys(table) : [];
   }
 
   /** Whether a cluster of this name may be spoken of: any, when none is configured. */
@@ -166,6 +174,21 @@ function clientProblems(view: View): Problem[] {
   }
   return [];
 }
+
+function conninfoProblems(view: View): Problem[] {
+  const problems: Problem[] = [];
+  for (const cluster of view.names("clusters")) {
+    for (const standby of view.names("clusters", cluster, "standbys")) {
+      const path = ["clusters", cluster, "standbys", standby, "conninfo"];
+      const parsed = parseConninfo(view.text(...path) ?? "", NOBODY);
+      if ("problem" in parsed) problems.push({ path, why: parsed.problem });
+    }
+  }
+  return problems;
+}
+
+/** The string alone is looked at, not what the daemon's surroundings would add. */
+const NOBODY = { environment: {}, account: { name: "", home: "" } };
 
 function notConfigured(name: string): string {
   return `"${name}" is none of the configured clusters; add [clusters.${name}]`;

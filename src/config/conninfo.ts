@@ -4,8 +4,10 @@
  *     host=s1 port=5432 dbname='it''s here\'s one' user = walarc
  *     postgresql://walarc@s1:5432/postgres?sslmode=verify-full
  *
- * What libpq knows and walarc does not do (several hosts, Kerberos, service files) is refused by name.
+ * What libpq knows and walarc does not do (several hosts, Kerberos, service files) is refused.
  */
+import { userInfo } from "node:os";
+import { WalarcError } from "../errors.ts";
 
 export type SslMode = "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full";
 
@@ -188,4 +190,20 @@ function unknown(word: string): { problem: string } {
 function numberOf(text: string, { max }: { max: number }): number | undefined {
   const number = /^\d{1,6}$/.test(text.trim()) ? Number(text) : Number.NaN;
   return number <= max ? number : undefined;
+}
+
+/** The connection as this process would make it. Throws `usage`. */
+export function requireConninfo(text: string): Conninfo {
+  const parsed = parseConninfo(text, { environment: process.env, account: accountOf() });
+  if (!("problem" in parsed)) return parsed;
+  throw new WalarcError("usage", `the conninfo ${parsed.problem}`);
+}
+
+function accountOf(): { name: string; home: string } {
+  try {
+    const { username, homedir } = userInfo();
+    return { name: username, home: homedir };
+  } catch {
+    return { name: "postgres", home: "/" }; // A container may run as a user without a name.
+  }
 }

@@ -4,7 +4,13 @@
  */
 import { parseListenAddress } from "./listen.ts";
 import { parseServerAddress } from "./server-address.ts";
-import { isClusterName, parseDurationMs, parseFileMode, parseSizeBytes } from "./units.ts";
+import {
+  isClaimantName,
+  isClusterName,
+  parseDurationMs,
+  parseFileMode,
+  parseSizeBytes,
+} from "./units.ts";
 
 interface FormRow {
   accepts(value: unknown): boolean;
@@ -79,7 +85,11 @@ const FORMS = {
     hint: "it must not begin with /",
   },
   "cluster-name": { accepts: isText(isClusterName), what: "a cluster name", hint: NAME_HINT },
-  "standby-name": { accepts: isText(isClusterName), what: "a standby's name", hint: NAME_HINT },
+  "standby-name": {
+    accepts: isText(isClaimantName),
+    what: "a standby's name",
+    hint: "a name is 1 to 100 of a-z, 0-9, dot, _ and -, and begins with a letter or digit",
+  },
   "token-name": {
     accepts: isText((text) => /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/.test(text)),
     what: "a token's name",

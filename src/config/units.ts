@@ -41,9 +41,15 @@ export function parseFileMode(text: string): number | undefined {
 
 const CLUSTER_NAME = /^[a-z0-9][a-z0-9_-]{0,62}$/;
 
-/** Whether the text can name a cluster, a standby or a hold: they share one grammar. */
 export function isClusterName(text: string): boolean {
   return CLUSTER_NAME.test(text);
+}
+
+const CLAIMANT_NAME = /^[a-z0-9][a-z0-9._-]{0,99}$/;
+
+/** Whether the text can name a standby or a hold: also a host's whole name and a port. */
+export function isClaimantName(text: string): boolean {
+  return CLAIMANT_NAME.test(text);
 }
 
 function parseQuantity(text: string, units: Readonly<Record<string, number>>): number | undefined {

@@ -25,29 +25,12 @@ const NOT_YET: readonly {
     uses: (config) => config.spools.map((_, index) => ["spool", index]),
   },
   {
-    feature: "keep WAL for standbys",
-    uses: (config) => placesOfStandbys(config, () => true),
-  },
-  {
-    feature: "ask a standby for its restart point",
-    uses: (config) =>
-      placesOfStandbys(config, ({ conninfo }) => conninfo !== undefined).map((path) => [
-        ...path,
-        "conninfo",
-      ]),
-  },
-  {
     feature: "read pg_wal itself",
     uses: (config) =>
       placesOfClusters(config, ({ dataDirectory }) => dataDirectory !== undefined).map((path) => [
         ...path,
         "data_directory",
       ]),
-  },
-  {
-    feature: "prune by rules",
-    uses: (config) =>
-      placesOfClusters(config, hasOwnRetention).map((path) => [...path, "retention"]),
   },
 ];
 
@@ -60,27 +43,4 @@ export function unsupportedProblems(config: Config): Problem[] {
 function placesOfClusters(config: Config, has: (cluster: ClusterConfig) => boolean): Path[] {
   const named = [...config.clusters].filter(([, cluster]) => has(cluster));
   return named.map(([name]) => ["clusters", name]);
-}
-
-function placesOfStandbys(
-  config: Config,
-  has: (standby: { conninfo: string | undefined }) => boolean,
-): Path[] {
-  return [...config.clusters].flatMap(([name, { standbys }]) =>
-    [...standbys]
-      .filter(([, standby]) => has(standby))
-      .map(([standby]) => ["clusters", name, "standbys", standby]),
-  );
-}
-
-/** Whether the table says anything but its defaults. */
-function hasOwnRetention({ retention }: ClusterConfig): boolean {
-  return (
-    retention.intervalMs !== 60_000 ||
-    retention.keepBackups !== 2 ||
-    retention.keepForMs !== undefined ||
-    retention.keepBytes !== undefined ||
-    retention.staleAfterMs !== 86_400_000 ||
-    retention.stalePolicy !== "hold"
-  );
 }

@@ -1,4 +1,4 @@
-/** Asking a server over SQL which WAL it needs to restart. Any role may ask (PostgreSQL 12 to 18). */
+/** Asking a server over SQL which WAL it needs to restart. Any role may ask (12 to 18). */
 import { readFile } from "node:fs/promises";
 import { isIP, Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";

@@ -19,8 +19,7 @@ export interface RetainedArchive extends RecordsOwner {
 
 export class Retention {
   readonly register: Register;
-  /** Segments removed since the start. */
-  prunedSegments = 0;
+  #prunedSegments = 0;
   readonly #archive: RetainedArchive;
   readonly #options: RegisterOptions;
   #pruning: Promise<unknown> = Promise.resolve();
@@ -35,6 +34,13 @@ export class Retention {
 
   get intervalMs(): number {
     return this.#options.policy.intervalMs;
+  }
+
+  /** Segments removed since this was asked before; for a counter. */
+  takePrunedSegments(): number {
+    const segments = this.#prunedSegments;
+    this.#prunedSegments = 0;
+    return segments;
   }
 
   /** What a prune would remove now, by the claims that the store has now. */
@@ -74,7 +80,7 @@ export class Retention {
       },
       discard: async (names) => {
         await this.#archive.discard(names, options);
-        this.prunedSegments += names.filter(({ kind }) => kind === "segment").length;
+        this.#prunedSegments += names.filter(({ kind }) => kind === "segment").length;
       },
     });
     this.#logPruned(removed);

@@ -120,29 +120,9 @@ describe("what this version cannot do is refused, never ignored", () => {
       ["spool[0]: this version cannot drain a spool yet"],
     ],
     [
-      `${STORE}[clusters.main.standbys.s1]\n[clusters.main.standbys.s2]\nconninfo = "host=s2"`,
-      [
-        "clusters.main.standbys.s1: this version cannot keep WAL for standbys yet",
-        "clusters.main.standbys.s2: this version cannot keep WAL for standbys yet",
-        "clusters.main.standbys.s2.conninfo: " +
-          "this version cannot ask a standby for its restart point yet",
-      ],
-    ],
-    [
       `${STORE}[clusters.main]\ndata_directory = "/d"`,
       ["clusters.main.data_directory: this version cannot read pg_wal itself yet"],
     ],
-    ...[
-      'interval = "30s"',
-      "keep_backups = 3",
-      'keep_for = "7d"',
-      'keep_bytes = "500GB"',
-      'stale_after = "1h"',
-      'stale_policy = "release"',
-    ].map((setting): [string, string[]] => [
-      `${STORE}[clusters.main.retention]\n${setting}`,
-      ["clusters.main.retention: this version cannot prune by rules yet"],
-    ]),
   ])("%j", (text, problems) => {
     expect(problemsOf(text)).toEqual(problems);
   });
