@@ -51,6 +51,26 @@ describeScene("the archiver of a primary that is stopped with a backlog", (scene
   });
 });
 
+describeScene("the archiver of a primary that is stopped in the middle of a push", (scene) => {
+  test("takes the push along, and archives the file after the next start", async () => {
+    const daemon = await scene().daemon();
+    const primary = await scene().primary({ name: "primary", server: daemon.url });
+    await primary.query("create table t (id int)");
+    await primary.archiveEverything();
+    daemon.freeze();
+    await fillSegments(primary, 2);
+    const startedAt = performance.now();
+    await primary.stop("immediate");
+    expect(performance.now() - startedAt).toBeLessThan(10_000); // alone it would have waited for 60 s
+    daemon.thaw();
+    await primary.start();
+    await primary.archiverCaughtUp();
+
+    await expectArchived(await scene().archivedBy(primary), daemon);
+    await expectArchived(acknowledged(primary), daemon);
+  });
+});
+
 describeScene("the archiver of a primary under load", (scene) => {
   test("goes on by itself and leaves no gap when the daemon is killed again and again", async () => {
     const daemon = await scene().daemon();
@@ -77,6 +97,54 @@ describeScene("the archiver of a primary under load", (scene) => {
     expect(files.size).toBeGreaterThan(10);
     await expectArchived(files, daemon);
     expect(primary.log()).not.toMatch(ARCHIVER_DIED);
+  });
+});
+
+describeScene("a daemon between several primaries", (scene) => {
+  test("keeps their clusters apart, and refuses one in the place of another", async () => {
+    const daemon = await scene().daemon();
+    const server = daemon.url;
+    const [first, second, stranger] = await Promise.all([
+      scene().primary({ name: "first", server, cluster: "first" }),
+      scene().primary({ name: "second", server, cluster: "second" }),
+      scene().primary({ name: "stranger", server, cluster: "nobodys" }),
+    ]);
+    for (const primary of [first, second]) {
+      await primary.query("create table t (id int)");
+      await fillSegments(primary, 5);
+    }
+    await Promise.all([first.archiverCaughtUp(), second.archiverCaughtUp()]);
+    await stranger.configure({ archive_command: "walarc push --cluster first %p" });
+    await stranger.query("select pg_reload_conf()");
+    await stranger.query("create table t (id int)");
+    await stranger.switchWal();
+    const line = /^walarc: push .*: rejected: /m;
+    await stranger.eventually("it is refused", () => line.test(stranger.log()));
+
+    expect((await archiverCounts(stranger)).archived).toBe(0);
+    expect(stranger.waitingForArchiver()).not.toEqual([]);
+    expect(stranger.log()).not.toMatch(ARCHIVER_DIED);
+    await expectArchived(await scene().archivedBy(first), daemon, "first");
+    await expectArchived(await scene().archivedBy(second), daemon, "second");
+  });
+
+  test("takes what curl sends as archive_command", async () => {
+    const daemon = await scene().daemon({ name: "for-curl" });
+    const url = "http://walarc/v1/clusters/main/wal/%f";
+    const primary = await scene().primary({ name: "primary", server: "unused" });
+    const kept = scene().workspace.path("primary.archived");
+    await primary.configure({
+      archive_command: `cp %p ${kept}/%f && curl -sS --fail --unix-socket ${daemon.socketPath} -T %p ${url}`,
+    });
+    await primary.query("select pg_reload_conf()");
+    await primary.query("create table t (id int)");
+    await fillSegments(primary, 5);
+    await primary.archiverCaughtUp();
+
+    const files = await scene().archivedBy(primary);
+    expect(files.size).toBeGreaterThanOrEqual(5);
+    await expectArchived(files, daemon);
+    expect((await archiverCounts(primary)).failed).toBe(0);
   });
 });
 

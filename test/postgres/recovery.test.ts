@@ -64,7 +64,7 @@ describeScene("a recovery to the end of the WAL", (scene) => {
       expect(await recovered.controlData("Database cluster state")).toBe("in archive recovery");
 
       await weather.end(stage);
-      recovered.launch();
+      recovered.launch({ WALARC_TIMEOUT: "60" });
       expect((await recovered.recoveryEnd()).kind).toBe("open");
       expect(await recovered.value(ROWS)).toBe(ALL_ROWS);
     },
@@ -151,7 +151,7 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     settings?: Settings;
     timeoutSeconds?: number;
   }): Promise<PostgresCluster> {
-    const { server, gate, timeoutSeconds = 2 } = options;
+    const { server, gate, timeoutSeconds = 3 } = options;
     const recovered = await scene().restored(backup, {
       name: scene().freshName("recovered"),
       server,

@@ -1,3 +1,4 @@
+import { readdirSync } from "node:fs";
 import { beforeAll, expect, test } from "vitest";
 import type { WalarcDaemon } from "../support/daemon.ts";
 import { FaultProxy } from "../support/fault-proxy.ts";
@@ -5,6 +6,9 @@ import type { PostgresCluster } from "../support/postgres.ts";
 import { RestoreGate } from "../support/restore-gate.ts";
 import { describeScene } from "../support/scene.ts";
 import { type Weather, WEATHERS } from "../support/weather.ts";
+
+/** Names that PostgreSQL itself has in pg_wal. */
+const WAL_FILE = /^[0-9A-F]{8}(\.history|[0-9A-F]{16}(\.[0-9A-F]{8}\.backup)?)$/;
 
 const ROWS = "select count(*) from t";
 
@@ -41,7 +45,7 @@ describeScene("a standby that knows only the archive", (scene) => {
     const standby = async (name: string, server: string) => {
       const gate = await RestoreGate.build(scene().workspace, `${name}.gate`);
       const settings = { restore_command: gate.restoreCommand, recovery_prefetch: "off" };
-      const options = { name, server, settings, timeoutSeconds: 2 };
+      const options = { name, server, settings, timeoutSeconds: 4 };
       return { server: await scene().standby(backup, options), gate };
     };
     standbys = {
@@ -72,6 +76,24 @@ describeScene("a standby that knows only the archive", (scene) => {
     await weather.end(stage);
     await standby.replayed((await archiveRows()).end);
     expect(await standby.value(ROWS)).toBe(await primary.value(ROWS));
+  });
+
+  test("stops at once although the daemon hangs, and leaves no piece of a file behind", async () => {
+    const { server: standby, gate } = standbys.daemon;
+    const { name: victim } = await archiveRows((name) => gate.hold(name));
+    await gate.during(victim, () => daemon.freeze());
+    await gate.asking(victim);
+    const startedAt = performance.now();
+    await standby.stop("fast");
+    const tookMs = performance.now() - startedAt;
+    daemon.thaw();
+
+    expect(tookMs).toBeLessThan(3000); // alone the fetch would have waited for 4 s
+    expect(readdirSync(standby.walDirectory).filter((name) => !WAL_FILE.test(name))).toEqual([
+      "archive_status",
+    ]);
+    await standby.start();
+    await standby.replayed((await archiveRows()).end);
   });
 
   /** Archives a segment with more rows in it; `beforehand` still finds it open. */

@@ -9,10 +9,11 @@ import type { WalarcDaemon } from "./daemon.ts";
 export async function expectArchived(
   files: ReadonlyMap<string, Buffer>,
   daemon: WalarcDaemon,
+  cluster = "main",
 ): Promise<void> {
   expect(files.size).toBeGreaterThan(0);
   for (const [name, archived] of files) {
-    const { status, headers, body } = await daemon.get(`/v1/clusters/main/wal/${name}`);
+    const { status, headers, body } = await daemon.get(`/v1/clusters/${cluster}/wal/${name}`);
     const digest = createHash("sha256").update(archived).digest("hex");
     expect({ name, status }).toEqual({ name, status: 200 });
     expect({ name, digest: headers["walarc-sha256"] }).toEqual({ name, digest });

@@ -130,11 +130,15 @@ export class PostgresCluster implements AsyncDisposable {
     await this.#workspace.writeFile(join(this.dataDirectory, "recovery.signal"), "");
   }
 
-  /** Starts the server process and does not wait for what becomes of it. */
-  launch(): void {
+  /**
+   * Starts the server process, for this once with `env` added to its environment, and does not wait for
+   * what becomes of it.
+   */
+  launch(env: Readonly<Record<string, string>> = {}): void {
     if (this.isRunning) throw new Error(`${this.name} is running already`);
     this.#service = new Service(this.#program("postgres"), ["-D", this.dataDirectory], {
       ...this.#surroundings(),
+      env: { ...this.#env, ...env },
       name: this.name,
       logFile: this.logFile,
       lastSignal: "SIGQUIT",

@@ -44,6 +44,7 @@ if [ -e "${directory}/hold.$1" ]; then
   : >"${directory}/held.$1"
   while [ -e "${directory}/hold.$1" ]; do sleep 0.02; done
 fi
+: >"${directory}/asking.$1"
 walarc fetch "$1" "$2"
 status=$?
 echo "$1 $status" >>"${directory}/asked"
@@ -72,6 +73,12 @@ ${LAST_LINE[manner]}
     await rm(this.#asked, { force: true });
     await happening();
     await rm(join(this.#directory, `hold.${name}`));
+  }
+
+  /** Resolves when `walarc fetch` runs for `name`. */
+  async asking(name: string): Promise<void> {
+    const asking = join(this.#directory, `asking.${name}`);
+    await eventually(`walarc fetch runs for ${name}`, () => existsSync(asking));
   }
 
   /** The exit statuses of `walarc fetch` for `name` since something happened. */

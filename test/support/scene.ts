@@ -1,6 +1,6 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type Outcome, requireCommand, runCommand } from "./child.ts";
 import { type DaemonOptions, WalarcDaemon } from "./daemon.ts";
 import { type Installation, installWalarc } from "./installation.ts";
@@ -13,6 +13,8 @@ interface ServerOptions {
   readonly name: string;
   /** `WALARC_SERVER` of its commands. */
   readonly server: string;
+  /** `WALARC_CLUSTER` of its commands. */
+  readonly cluster?: string;
   readonly settings?: Settings;
   /** `WALARC_TIMEOUT` of its commands; the product's own when not given. */
   readonly timeoutSeconds?: number;
@@ -39,6 +41,11 @@ export class Scene implements AsyncDisposable {
   static async open(programs: PostgresPrograms): Promise<Scene> {
     const workspace = await Workspace.create();
     return new Scene(workspace, [await installWalarc(workspace), programs]);
+  }
+
+  /** From now on push and fetch run on Node, as where the standalone client was not built. */
+  async withoutStandaloneClient(): Promise<void> {
+    await rm(join(this.installation.walarc, "../../dist/walarc-client"), { force: true });
   }
 
   /** Starts `walarc serve`; it ends with the scene. */
@@ -149,9 +156,10 @@ export class Scene implements AsyncDisposable {
 
   async #server(options: ServerOptions): Promise<PostgresOptions> {
     const { workspace } = this;
-    const { name, server, programs = this.programs, timeoutSeconds } = options;
+    const { name, server, cluster = "main", programs = this.programs, timeoutSeconds } = options;
     const timeout = timeoutSeconds === undefined ? {} : { WALARC_TIMEOUT: String(timeoutSeconds) };
-    const env = { ...this.installation.env, WALARC_SERVER: server, ...timeout };
+    const target = { WALARC_SERVER: server, WALARC_CLUSTER: cluster };
+    const env = { ...this.installation.env, ...target, ...timeout };
     const kept = await workspace.makeDirectory(`${name}.archived`);
     const settings = {
       archive_mode: "on",
@@ -170,6 +178,14 @@ export class Scene implements AsyncDisposable {
   }
 }
 
+/** Says why a test cannot run here; in CI that is a failure. */
+export function cannotRun(missing: string, skip: (note: string) => never): never {
+  const reason = `NOT TESTED on this machine: ${missing}`;
+  if (process.env["CI"] === "true") throw new Error(reason);
+  process.stderr.write(`\n${expect.getState().currentTestName}: ${reason}\n`);
+  return skip(reason);
+}
+
 /**
  * A `describe` whose tests share one scene and may build on each other. Where there is no
  * PostgreSQL it says so instead, and fails in CI, so that nobody takes silence for success.
@@ -178,12 +194,7 @@ export function describeScene(title: string, body: (scene: () => Scene) => void)
   const programs = findPostgres();
   if ("missing" in programs) {
     describe(title, () => {
-      test("needs a PostgreSQL installation", ({ skip }) => {
-        const reason = `NOT TESTED on this machine: ${programs.missing}`;
-        if (process.env["CI"] === "true") throw new Error(reason);
-        process.stderr.write(`\n${title}: ${reason}\n`);
-        skip(reason);
-      });
+      test("needs a PostgreSQL installation", ({ skip }) => cannotRun(programs.missing, skip));
     });
     return;
   }
