@@ -1,7 +1,7 @@
 /**
  * Builds dist/: walarc.cjs and client.cjs, which PostgreSQL starts for every WAL file and which are
- * small for that reason, commands.cjs with everything else, and walarc-client, which needs no Node. All are CommonJS: an ES module that
- * imports Node's own modules by name starts 30 ms later.
+ * small for that reason, commands.cjs with everything else, and walarc-client, which needs no Node.
+ * All are CommonJS: an ES module that imports Node's own modules by name starts 30 ms later.
  */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
