@@ -14,6 +14,9 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   serve: async () => (await import("./cli/serve.ts")).serve,
   status: async () => (await import("./cli/status-command.ts")).statusCommand,
   ls: async () => (await import("./cli/ls-command.ts")).lsCommand,
+  standby: async () => (await import("./cli/standby-command.ts")).standbyCommand,
+  hold: async () => (await import("./cli/hold-command.ts")).holdCommand,
+  prune: async () => (await import("./cli/prune-command.ts")).pruneCommand,
   token: async () => (await import("./cli/token-command.ts")).tokenCommand,
   "check-config": async () => (await import("./cli/check-config-command.ts")).checkConfigCommand,
 };

@@ -2,6 +2,7 @@
  * The program's entry. PostgreSQL starts `walarc push` and `walarc fetch` once per WAL file, so
  * these two load next to nothing; everything else is another file, loaded on demand.
  */
+import { cleanupCommand } from "./cli/cleanup-command.ts";
 import { fetchCommand } from "./cli/fetch-command.ts";
 import { pushCommand } from "./cli/push-command.ts";
 import { reportFailure } from "./cli/report.ts";
@@ -12,6 +13,7 @@ import { FAILURES, STOP_STATUS, WalarcError } from "./errors.ts";
 const HOT_COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise<number>>> = {
   push: pushCommand,
   fetch: fetchCommand,
+  cleanup: cleanupCommand,
 };
 
 const argv = process.argv.slice(2);

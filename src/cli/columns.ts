@@ -28,6 +28,21 @@ export function formatCount(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? "" : "s"}`;
 }
 
+/** Rows below their titles, each column as wide as its widest value. */
+export function formatTable(
+  titles: readonly string[],
+  rows: readonly (readonly string[])[],
+): string {
+  const lines = [titles, ...rows.map((row) => row.map(printable))];
+  const widths = titles.map((_, column) => {
+    return Math.max(...lines.map((line) => line[column]?.length ?? 0));
+  });
+  return lines
+    .map((line) => line.map((value, column) => value.padEnd(widths[column] ?? 0)).join("  "))
+    .map((line) => `${line.trimEnd()}\n`)
+    .join("");
+}
+
 /** Lines of `label  value`, the values below each other; an empty label continues the one above. */
 export function formatFacts(facts: readonly (readonly [label: string, value: string])[]): string {
   const width = Math.max(...facts.map(([label]) => label.length));

@@ -40,6 +40,17 @@ directory: on a standby they may be retried, in a recovery they must stop it.
   --on-error auto|stop|continue   "auto" looks at the directory, the others decide`,
     isClient: true,
   },
+  cleanup: {
+    usage: "RESTART_FILE [--standby NAME]",
+    summary: "report a restart point: archive_cleanup_command = 'walarc cleanup %r'",
+    text: `
+Tells the archive from where on this standby needs WAL, and removes nothing itself. Reports
+only where standby.signal is, that is on a standby: PostgreSQL runs the command in any
+recovery, also in that of a restored copy.
+
+  --standby NAME   the name to report under; without it HOSTNAME-PORT`,
+    isClient: true,
+  },
   status: {
     usage: "[--json]",
     summary: "what the archive holds and what is missing",
@@ -54,6 +65,30 @@ names. With --json: the object of one cluster, of "main" when none is named.`,
     text: `
 Prints name, kind, size, stored size and time of arrival of each WAL file, in the order of
 their names. --timeout is for each page of 1000 files.`,
+    isClient: true,
+  },
+  standby: {
+    usage: "ls [--json] | forget NAME",
+    summary: "the restart points of standbys",
+    text: `
+Lists who needs WAL from where on. One that is forgotten holds nothing any more, until it
+reports again; a configured one that is forgotten counts as never heard from.`,
+    isClient: true,
+  },
+  hold: {
+    usage: "add NAME --from SEGMENT [--until TIME] | ls [--json] | rm NAME",
+    summary: "WAL that is kept because somebody says so",
+    text: `
+Keeps everything from a segment on, for good or until a time: for a base backup that is being
+taken, an investigation, a move.`,
+    isClient: true,
+  },
+  prune: {
+    usage: "[--dry-run] [--json]",
+    summary: "remove the WAL that nobody needs, or explain what that would be",
+    text: `
+Does now what the daemon does by itself once per interval. With --dry-run nothing is removed:
+it prints what would be, how much, and which claim holds the rest.`,
     isClient: true,
   },
   token: {
