@@ -91,15 +91,13 @@ function damageFacts({ damaged, conflicts }: ClusterStatus): Fact[] {
   return facts;
 }
 
-function claimFacts({ claims, horizon, heldBy }: ClusterStatus, now: Date): Fact[] {
-  if (claims.length === 0 && horizon === null) return [];
+/** Every claim, and the one line that answers why the archive grows. */
+function claimFacts({ claims, explanation }: ClusterStatus, now: Date): Fact[] {
   const facts: Fact[] = claims.map((claim, index) => [
     index === 0 ? "claims" : "",
     formatClaim(claim, now),
   ]);
-  const holders = heldBy.map(({ kind, name }) => `${kind} ${name}`).join(", ");
-  const held = holders === "" ? "" : `, held by ${holders}`;
-  return [...facts, ["horizon", `${horizon ?? "none, so nothing is removed"}${held}`]];
+  return [...facts, ["kept because", explanation]];
 }
 
 function formatClaim(claim: ClusterStatus["claims"][number], now: Date): string {

@@ -51,7 +51,9 @@ async function answerPrune(
   const plan = wish.isDry ? await planOf(retention, parts, gone) : await prune(retention, gone);
   reply.header("content-type", "application/json; charset=utf-8");
   const { stallMs, fetchDeadlineMs: deadlineMs } = limits;
-  await sendBytes(reply, answerOf(plan, wish, retention.explain(plan)), { stallMs, deadlineMs });
+  // What was removed cannot be removed any more.
+  const explanation = retention.explain(wish.isDry ? plan : { ...plan, segments: [], others: [] });
+  await sendBytes(reply, answerOf(plan, wish, explanation), { stallMs, deadlineMs });
   return reply;
 }
 

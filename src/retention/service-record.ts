@@ -10,10 +10,10 @@ export interface ServiceRecord {
 export function serviceFields({ servedMs, arrivals }: ServiceRecord): Fields {
   const { newest, entries } = arrivals;
   return {
-    servedMs,
-    newest: newest === undefined ? null : [newest.atMs, newest.number],
-    // Short, because there may be hundreds.
-    arrivals: entries.map(({ atMs, lowest, highest }) => [atMs, lowest, highest]),
+    servedMs: Math.floor(servedMs),
+    // To whole milliseconds, on the safe side. Short, because there may be hundreds.
+    newest: newest === undefined ? null : [Math.floor(newest.atMs), newest.number],
+    arrivals: entries.map(({ atMs, lowest, highest }) => [Math.ceil(atMs), lowest, highest]),
   };
 }
 
