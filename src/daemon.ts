@@ -10,7 +10,7 @@ import { WalarcError } from "./errors.ts";
 import { openAccess, tokenAccess } from "./http/auth.ts";
 import { listenOnSocket, listenOnTcp } from "./http/listen.ts";
 import type { ServerParts } from "./http/parts.ts";
-import { createServer } from "./http/server.ts";
+import { createServer, type HttpServer } from "./http/server.ts";
 import { startLoop } from "./lifecycle.ts";
 import { askServer } from "./postgres/standby-question.ts";
 import { standbysOf } from "./retention/claims.ts";
@@ -74,14 +74,21 @@ async function listen(
 ): Promise<{ socket?: string; listen?: string }> {
   const { parts, stack } = options;
   const { socket, listen: address, auth, loopbackRead } = config.server;
+  const servers: HttpServer[] = [];
+  // Together: there is one grace for all, and none takes requests while another ends.
+  stack.defer(async () => {
+    await Promise.all(servers.map((http) => http[Symbol.asyncDispose]()));
+  });
   if (socket !== undefined) {
-    const http = stack.use(await createServer({ ...parts, access: openAccess() }));
+    const http = await createServer({ ...parts, access: openAccess() });
+    servers.push(http);
     stack.use(await listenOnSocket(http.server, socket));
   }
   if (address === undefined) return socket === undefined ? {} : { socket: socket.path };
   const rules = { loopbackRead: loopbackRead ? "open" : "closed" } as const;
   const access = auth === "none" ? openAccess() : tokenAccess(config.tokens, rules);
-  const http = stack.use(await createServer({ ...parts, access }));
+  const http = await createServer({ ...parts, access });
+  servers.push(http);
   const bound = await listenOnTcp(http.server, address);
   const host = bound.host.includes(":") ? `[${bound.host}]` : bound.host;
   return {
@@ -121,6 +128,7 @@ function asksOf(config: Config, cluster: string): ReadonlyMap<string, Ask> {
 function fillGauges(archive: Archive, metrics: Metrics): void {
   for (const loaded of archive.loadedClusters()) {
     const { name: cluster, catalog, totals, latestArrival, retention } = loaded;
+    metrics.startCounting(cluster);
     if (latestArrival !== undefined) {
       metrics.lastArchived.set({ cluster }, Date.parse(latestArrival) / 1000);
     }

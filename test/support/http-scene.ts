@@ -7,7 +7,7 @@ import type { Readiness } from "../../src/archive/readiness.ts";
 import { type Access, openAccess, type Token, tokenAccess } from "../../src/http/auth.ts";
 import { listenOnSocket, listenOnTcp } from "../../src/http/listen.ts";
 import type { Limits } from "../../src/http/parts.ts";
-import { createServer } from "../../src/http/server.ts";
+import { createServer, type HttpServer } from "../../src/http/server.ts";
 import { logOptions } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { eventually } from "./eventually.ts";
@@ -44,11 +44,13 @@ export class HttpScene implements AsyncDisposable {
   readonly archive = new MemoryArchive("main");
   readonly metrics = createMetrics({ version: "1.2.3" });
   readonly logLines: LogLine[] = [];
+  readonly rawLog: string[] = [];
   readiness: Readiness = { ready: true, reasons: [] };
   socketPath = "";
   port = 0;
   servers: Server[] = [];
-  readonly #listeners = new AsyncDisposableStack();
+  readonly #sockets = new AsyncDisposableStack();
+  readonly #servers: HttpServer[] = [];
   readonly #workspace = new AsyncDisposableStack();
 
   static async open(options: HttpSceneOptions = {}): Promise<HttpScene> {
@@ -62,13 +64,14 @@ export class HttpScene implements AsyncDisposable {
     );
     scene.port = (await listenOnTcp(tcp, { host: "127.0.0.1", port: 0 })).port;
     const unix = await scene.#server(openAccess(), options);
-    scene.#listeners.use(await listenOnSocket(unix, { path: scene.socketPath, mode: 0o660 }));
+    scene.#sockets.use(await listenOnSocket(unix, { path: scene.socketPath, mode: 0o660 }));
     return scene;
   }
 
-  /** Stops the servers as the daemon does. */
+  /** Stops the servers as the daemon does: together. */
   async stop(): Promise<void> {
-    await this.#listeners.disposeAsync();
+    await this.#sockets.disposeAsync();
+    await Promise.all(this.#servers.splice(0).map((server) => server[Symbol.asyncDispose]()));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -120,7 +123,10 @@ export class HttpScene implements AsyncDisposable {
   }
 
   async #server(access: Access, options: HttpSceneOptions): Promise<Server> {
-    const write = (text: string) => this.logLines.push(JSON.parse(text) as LogLine);
+    const write = (text: string) => {
+      this.rawLog.push(text);
+      this.logLines.push(JSON.parse(text) as LogLine);
+    };
     const http = await createServer({
       archive: this.archive,
       readiness: () => this.readiness,
@@ -130,7 +136,7 @@ export class HttpScene implements AsyncDisposable {
       shutdownGraceMs: options.shutdownGraceMs ?? 5000,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
     });
-    this.#listeners.use(http);
+    this.#servers.push(http);
     this.servers.push(http.server);
     return http.server;
   }
@@ -171,8 +177,12 @@ export class Wire implements Disposable {
   async say(bytes: string | Uint8Array): Promise<void> {
     if (this.socket.destroyed) return;
     await new Promise<void>((resolve) => {
-      this.socket.once("close", () => resolve());
-      this.socket.write(bytes, () => resolve());
+      const done = () => {
+        this.socket.off("close", done);
+        resolve();
+      };
+      this.socket.once("close", done);
+      this.socket.write(bytes, done);
     });
   }
 
