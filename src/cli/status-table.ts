@@ -91,13 +91,21 @@ function damageFacts({ damaged, conflicts }: ClusterStatus): Fact[] {
   return facts;
 }
 
-/** Every claim, and the one line that answers why the archive grows. */
-function claimFacts({ claims, explanation }: ClusterStatus, now: Date): Fact[] {
+/** Every claim, the horizon, and the one line that answers why the archive grows. */
+function claimFacts(status: ClusterStatus, now: Date): Fact[] {
+  const { claims, horizon, heldBy } = status;
   const facts: Fact[] = claims.map((claim, index) => [
     index === 0 ? "claims" : "",
     formatClaim(claim, now),
   ]);
-  return [...facts, ["kept because", explanation]];
+  const holders = heldBy.map(({ kind, name }) => `${kind} ${name}`).join(", ");
+  const held = holders === "" ? "" : `, held by ${holders}`;
+  if (claims.length > 0 || horizon !== null) {
+    facts.push(["horizon", `${horizon ?? "none, so nothing is removed"}${held}`]);
+  }
+  // An older daemon does not tell.
+  const { explanation } = status as Partial<ClusterStatus>;
+  return explanation === undefined ? facts : [...facts, ["kept because", explanation]];
 }
 
 function formatClaim(claim: ClusterStatus["claims"][number], now: Date): string {
