@@ -13,6 +13,8 @@ import { type MadeFile, makeSegment, MIB, sha256Of } from "../support/wal-maker.
 type Damage = (object: Buffer, neighbour: Buffer) => Buffer;
 
 const PLACES = 64;
+/** The last part of an object begins with the size of its frame (docs/object-format.md). */
+const FOOTER_BYTES = 24;
 const ZSTD_SKIPPABLE = Buffer.from([0x57, 0x2a, 0x4d, 0x18]);
 
 const flip = (offset: number): Damage => {
@@ -53,6 +55,16 @@ const KINDS: readonly { title: string; damage: Damage; tellsDigest?: true }[] = 
       const frame = object.subarray(0, object.lastIndexOf(ZSTD_SKIPPABLE));
       return Buffer.concat([frame, neighbour.subarray(neighbour.lastIndexOf(ZSTD_SKIPPABLE))]);
     },
+  },
+  {
+    title: "a whole frame of other content before its own metadata",
+    damage: (object, neighbour) => {
+      const frame = neighbour.subarray(0, neighbour.lastIndexOf(ZSTD_SKIPPABLE));
+      const trailer = Buffer.from(object.subarray(object.lastIndexOf(ZSTD_SKIPPABLE)));
+      trailer.writeBigUInt64LE(BigInt(frame.length), trailer.length - FOOTER_BYTES);
+      return Buffer.concat([frame, trailer]);
+    },
+    tellsDigest: true,
   },
 ];
 
@@ -127,7 +139,7 @@ describe("a stored object that was damaged", () => {
     await expectWhole(after);
   });
 
-  describe.each(KINDS)("with $title", ({ damage, tellsDigest }) => {
+  describe.each(KINDS)("with $title", ({ damage }) => {
     beforeEach(() => play(damage));
 
     test("fails its fetch with status 10, in a recovery with 200, and nothing is delivered", async () => {
@@ -164,16 +176,6 @@ describe("a stored object that was damaged", () => {
       expect(await isKept(found)).toBe(true);
     });
 
-    // Without its metadata an object cannot tell any more what it was.
-    test.runIf(tellsDigest)("is not repaired by a push of other content", async () => {
-      const other = makeSegment({ number: 8, segmentSizeBytes: MIB, seed: "other" });
-      const { status } = await pushWal(other, daemon);
-
-      expect(status).not.toBeOneOf([200, 201]);
-      expect(await fetchWal(victim.name, daemon)).toMatchObject({ status: 500, code: "corrupt" });
-      await expectRepairedByPush();
-    });
-
     test("is found by a daemon that starts on it", async () => {
       await daemon.kill();
       await daemon.start();
@@ -183,6 +185,19 @@ describe("a stored object that was damaged", () => {
       await expectRepairedByPush();
     });
   });
+
+  // Without its metadata an object cannot tell any more what it was.
+  test.each(KINDS.filter(({ tellsDigest }) => tellsDigest))(
+    "with $title is not repaired by a push of other content",
+    async ({ damage }) => {
+      await play(damage);
+      const other = makeSegment({ number: 8, segmentSizeBytes: MIB, seed: "other" });
+
+      expect((await pushWal(other, daemon)).status).toBe(409);
+      expect(await fetchWal(victim.name, daemon)).toMatchObject({ status: 500, code: "corrupt" });
+      await expectRepairedByPush();
+    },
+  );
 
   async function isKept(content: Buffer): Promise<boolean> {
     const damaged = join(daemon.storeDirectory, "clusters/main/damaged");

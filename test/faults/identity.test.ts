@@ -94,7 +94,7 @@ const FORGERIES: readonly Forgery[] = [
   },
   {
     title: "of zeros",
-    reason: /magic/,
+    reason: /empty/,
     make: ({ name, bytes }) => ({ name, bytes: Buffer.alloc(bytes.length) }),
   },
 ];
@@ -147,7 +147,7 @@ describe("a push that is not a WAL file of this cluster", () => {
     };
 
     describe(`of ${sizeMb} MB segments`, () => {
-      const reasons = new Set<string>();
+      const reasons: string[] = [];
       beforeAll(async () => {
         expect((await push(segment(3), cluster)).status).toBe(0);
       });
@@ -155,7 +155,7 @@ describe("a push that is not a WAL file of this cluster", () => {
       test.each(FORGERIES)("is refused: $title", async ({ make, reason }) => {
         const told = await expectRefused(make(segment(5), size), cluster);
         expect(told).toMatch(reason);
-        reasons.add(told);
+        reasons.push(told);
       });
 
       test.each(NAMES)("is refused: a name $title", async ({ name }) => {
@@ -164,7 +164,8 @@ describe("a push that is not a WAL file of this cluster", () => {
       });
 
       test("is told apart by its reason", () => {
-        expect(reasons.size).toBe(FORGERIES.length);
+        // One byte too many and twice as many are one reason.
+        expect(new Set(reasons).size).toBe(FORGERIES.length - 1);
       });
 
       test("is not: the first segment after a promotion, which still tells the old timeline", async () => {
