@@ -1,11 +1,12 @@
 /** The composition root: the one file that knows every part. */
 import type { Logger } from "pino";
-import { Archive } from "./archive/archive.ts";
+import { Archive, type ConfiguredCluster } from "./archive/archive.ts";
 import type { Ask } from "./archive/inquiry.ts";
 import { ReadinessProbe } from "./archive/readiness.ts";
 import { startUpkeep } from "./archive/upkeep.ts";
 import type { Config } from "./config/config.ts";
 import { requireConninfo } from "./config/conninfo.ts";
+import { PgWal } from "./disk/pg-wal.ts";
 import { WalarcError } from "./errors.ts";
 import { openAccess, tokenAccess } from "./http/auth.ts";
 import { listenOnSocket, listenOnTcp } from "./http/listen.ts";
@@ -41,7 +42,7 @@ export async function startDaemon(
   const store = observe(lanes, { metrics, kind: config.store.kind });
   const { compressionLevel } = config.store;
   const archive = stack.use(
-    await Archive.open({ store, log, compressionLevel, clusters: config.clusters, signal }),
+    await Archive.open({ store, log, compressionLevel, clusters: clustersOf(config), signal }),
   );
   metrics.fillFrom(() => fillGauges(archive, metrics));
 
@@ -67,10 +68,19 @@ export async function startDaemon(
   return stack.move();
 }
 
+function clustersOf(config: Config): ReadonlyMap<string, ConfiguredCluster> {
+  const configured = [...config.clusters].map(([name, cluster]) => {
+    const { dataDirectory } = cluster;
+    const localWal = dataDirectory === undefined ? undefined : new PgWal(dataDirectory);
+    return [name, { ...cluster, localWal }] as const;
+  });
+  return new Map(configured);
+}
+
 /** All that is listened on. Two servers, since each listener has rules of its own. */
 async function listen(
   config: Config,
-  options: { parts: Omit<ServerParts, "access">; stack: AsyncDisposableStack },
+  options: { parts: Omit<ServerParts, "access" | "listener">; stack: AsyncDisposableStack },
 ): Promise<{ socket?: string; listen?: string }> {
   const { parts, stack } = options;
   const { socket, listen: address, auth, loopbackRead } = config.server;
@@ -80,14 +90,14 @@ async function listen(
     await Promise.all(servers.map((http) => http[Symbol.asyncDispose]()));
   });
   if (socket !== undefined) {
-    const http = await createServer({ ...parts, access: openAccess() });
+    const http = await createServer({ ...parts, access: openAccess(), listener: "socket" });
     servers.push(http);
     stack.use(await listenOnSocket(http.server, socket));
   }
   if (address === undefined) return socket === undefined ? {} : { socket: socket.path };
   const rules = { loopbackRead: loopbackRead ? "open" : "closed" } as const;
   const access = auth === "none" ? openAccess() : tokenAccess(config.tokens, rules);
-  const http = await createServer({ ...parts, access });
+  const http = await createServer({ ...parts, access, listener: "tcp" });
   servers.push(http);
   const bound = await listenOnTcp(http.server, address);
   const host = bound.host.includes(":") ? `[${bound.host}]` : bound.host;

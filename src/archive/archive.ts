@@ -5,6 +5,7 @@ import { MemoryBudget, type VerifiedObject } from "../object/verify.ts";
 import type { RetentionPolicy } from "../retention/policy.ts";
 import type { Retention } from "../retention/retention.ts";
 import type { ReportSource } from "../retention/standby.ts";
+import type { SpoolStatus } from "../spool/status.ts";
 import type { Signalled, Store } from "../store/store.ts";
 import type { WalName } from "../wal/name.ts";
 import { joinBindings, UNBOUND } from "./binding.ts";
@@ -12,6 +13,7 @@ import { ClusterArchive } from "./cluster.ts";
 import { type FetchOptions, fetchWalFile } from "./fetch.ts";
 import { Gate } from "./gate.ts";
 import { isClusterName } from "./keys.ts";
+import { type LocalPushOptions, type LocalWal, pushLocalFile } from "./local-push.ts";
 import { type Page, pageOf } from "./listing.ts";
 import { type PushOptions, type PushResult, pushWalFile } from "./push.ts";
 import { type ClusterStatus, statusOf } from "./status.ts";
@@ -26,10 +28,14 @@ export interface ArchiveOptions {
    * its first valid push.
    */
   readonly clusters: ReadonlyMap<string, ConfiguredCluster>;
+  /** By cluster, the spools that feed it: these clusters are known before their first push. */
+  readonly spools?: ReadonlyMap<string, readonly { status(): SpoolStatus }[]>;
 }
 
 export interface ConfiguredCluster {
   readonly systemIdentifier: string | undefined;
+  /** The WAL directory of the cluster's server, where the daemon runs on its host. */
+  readonly localWal?: LocalWal | undefined;
   readonly retention?: RetentionPolicy;
   readonly standbys?: ReadonlyMap<string, { readonly conninfo: string | undefined }>;
 }
@@ -53,6 +59,9 @@ export class Archive implements AsyncDisposable {
   private constructor(options: ArchiveOptions) {
     this.#options = options;
     for (const name of options.clusters.keys()) this.#make(name);
+    for (const name of options.spools?.keys() ?? []) {
+      if (!this.#clusters.has(name)) this.#make(name);
+    }
   }
 
   /**
@@ -87,6 +96,16 @@ export class Archive implements AsyncDisposable {
         this.#clusters.delete(clusterName);
       }
     }
+  }
+
+  /** Rejects as `pushLocalFile` does, and with `unknown-cluster`. */
+  async pushLocal(
+    clusterName: string,
+    name: WalName,
+    options: LocalPushOptions,
+  ): Promise<PushResult> {
+    const { localWal } = this.#options.clusters.get(clusterName) ?? {};
+    return await pushLocalFile(this.#require(clusterName), name, { ...options, localWal });
   }
 
   /** Rejects as `fetchWalFile` does, and with `unknown-cluster`. Dispose the result. */

@@ -1,8 +1,8 @@
 import { createHash, type Hash } from "node:crypto";
 import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
-import { basename } from "node:path";
+import { basename, dirname } from "node:path";
 import { WalarcError } from "../errors.ts";
-import { requireWalName } from "../wal/name.ts";
+import { requireWalName, type WalName } from "../wal/name.ts";
 import { describeServer, type Endpoint } from "../client/connection.ts";
 import { exchange, type RequestBody } from "../client/exchange.ts";
 import { identityHeader } from "./identity.ts";
@@ -20,6 +20,7 @@ export async function pushFile(
   const name = requireWalName(basename(path));
   const file = openRegularFile(path);
   try {
+    if (await isPushedByName(name, path, { ...options, file })) return;
     const sha256 = createHash("sha256");
     const answer = await exchange(options.endpoint, {
       method: "PUT",
@@ -47,6 +48,41 @@ export async function pushFile(
   } finally {
     closeSync(file.descriptor);
   }
+}
+
+/**
+ * A daemon on this host may read the file itself: the request then names it, and proves which file
+ * it means. False when the daemon does not see this very file; then it has to be sent.
+ */
+async function isPushedByName(
+  name: WalName,
+  path: string,
+  options: { endpoint: Endpoint; cluster: string; signal: AbortSignal; file: OpenFile },
+): Promise<boolean> {
+  const { endpoint, cluster, signal, file } = options;
+  const identity = identityHeader();
+  const isInDataDirectory =
+    "Walarc-System-Identifier" in identity && basename(dirname(path)) === "pg_wal";
+  if (endpoint.address.kind !== "unix" || !isInDataDirectory) return false;
+  const { dev, ino, size, mtimeNs } = local(path, () =>
+    fstatSync(file.descriptor, { bigint: true }),
+  );
+  const answer = await exchange(endpoint, {
+    method: "POST",
+    path: `/v1/clusters/${cluster}/wal/${name.text}`,
+    headers: {
+      ...identity,
+      "Walarc-File": `${dev}:${ino}:${size}:${mtimeNs}`,
+      "Content-Length": "0",
+    },
+    signal,
+  });
+  const isAccepted = answer.status === 200 || answer.status === 201;
+  if (isAccepted) return answer.headers.get("walarc-sha256") !== undefined;
+  // Everything else is said again, and better, when the file was sent.
+  const isFinal = answer.status === 409 || answer.status === 503 || answer.status === 507;
+  if (isFinal) throw failureIn(answer, describeServer(endpoint.address), ["absent", "gap"]);
+  return false;
 }
 
 interface OpenFile {

@@ -3,7 +3,7 @@
  * operator must never believe in a protection that is not there. Whoever builds a feature deletes
  * its row.
  */
-import type { ClusterConfig, Config } from "./config.ts";
+import type { Config } from "./config.ts";
 import type { Path, Problem } from "./problems.ts";
 
 const NOT_YET: readonly {
@@ -24,23 +24,10 @@ const NOT_YET: readonly {
     feature: "drain a spool",
     uses: (config) => config.spools.map((_, index) => ["spool", index]),
   },
-  {
-    feature: "read pg_wal itself",
-    uses: (config) =>
-      placesOfClusters(config, ({ dataDirectory }) => dataDirectory !== undefined).map((path) => [
-        ...path,
-        "data_directory",
-      ]),
-  },
 ];
 
 export function unsupportedProblems(config: Config): Problem[] {
   return NOT_YET.flatMap(({ feature, uses }) =>
     uses(config).map((path) => ({ path, why: `this version cannot ${feature} yet` })),
   );
-}
-
-function placesOfClusters(config: Config, has: (cluster: ClusterConfig) => boolean): Path[] {
-  const named = [...config.clusters].filter(([, cluster]) => has(cluster));
-  return named.map(([name]) => ["clusters", name]);
 }

@@ -34,6 +34,8 @@ export interface ServerParts {
   /** The rules of the listener. */
   readonly access: Access;
   readonly metrics: Metrics;
+  /** Only over a socket are callers known to be on this host, where files can be named to them. */
+  readonly listener: "tcp" | "socket";
   readonly log: Logger;
   /** How long requests under way may go on after the server was disposed. */
   readonly shutdownGraceMs: number;
@@ -42,6 +44,6 @@ export interface ServerParts {
 
 /** What the routes see of it. */
 export interface RouteParts
-  extends Pick<ServerParts, "archive" | "readiness" | "access" | "metrics"> {
+  extends Pick<ServerParts, "archive" | "readiness" | "access" | "metrics" | "listener"> {
   readonly limits: Limits;
 }

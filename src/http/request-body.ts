@@ -1,7 +1,6 @@
 /** Bodies of requests: read without ever being held, or left unread with an end in sight. */
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { WalarcError } from "../errors.ts";
-import { Bell } from "../lifecycle.ts";
 import { ClientGone } from "./problem.ts";
 
 export interface BodyLimits {
@@ -9,6 +8,8 @@ export interface BodyLimits {
   /** Longest silence in the middle of a body. */
   readonly stallMs: number;
 }
+
+const ARRIVALS = ["readable", "end", "close"];
 
 /**
  * The body of a request as it comes over the wire, at the pace of whoever reads it. Unlike the
@@ -19,8 +20,8 @@ export class RequestBody implements Disposable {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   readonly #limits: BodyLimits;
-  readonly #bell = new Bell();
-  readonly #ring = () => this.#bell.ring();
+  readonly #wake = () => this.#continue?.();
+  #continue: (() => void) | undefined;
   #isReleased = false;
   #receivedBytes = 0;
 
@@ -28,7 +29,9 @@ export class RequestBody implements Disposable {
     this.#request = request;
     this.#response = response;
     this.#limits = limits;
-    for (const event of ["readable", "end", "close", "error"]) request.on(event, this.#ring);
+    for (const event of ARRIVALS) request.on(event, this.#wake);
+    // Stays when the body is released: an error that nobody listens to would end the process.
+    request.on("error", this.#wake);
   }
 
   get receivedBytes(): number {
@@ -47,27 +50,49 @@ export class RequestBody implements Disposable {
    */
   async *chunks(signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
     if (isAskedFirst(this.#request)) this.#response.writeContinue();
-    while (!this.#isReleased) {
-      signal.throwIfAborted();
-      const chunk = this.#request.read() as Buffer | null;
-      if (chunk !== null) {
-        this.#receivedBytes += chunk.length;
-        if (this.#receivedBytes > this.#limits.bytesMax) throw tooLong();
-        yield chunk;
-        continue;
+    // One timer and one listener for the whole body: there are hundreds of chunks.
+    let isSilent = false;
+    const silence = setTimeout(() => {
+      isSilent = true;
+      this.#wake();
+    }, this.#limits.stallMs);
+    signal.addEventListener("abort", this.#wake);
+    try {
+      while (!this.#isReleased) {
+        signal.throwIfAborted();
+        const chunk = this.#request.read() as Buffer | null;
+        if (chunk !== null) {
+          this.#receivedBytes += chunk.length;
+          if (this.#receivedBytes > this.#limits.bytesMax) throw tooLong();
+          yield chunk;
+          continue;
+        }
+        if (this.#request.readableEnded) return;
+        if (this.#request.destroyed) throw new ClientGone();
+        // It may have gone off while the reader took its time over a chunk.
+        isSilent = false;
+        silence.refresh();
+        await this.#arrival();
+        if (isSilent && !signal.aborted) throw this.#stalled();
       }
-      if (this.#request.readableEnded) return;
-      if (this.#request.destroyed) throw new ClientGone();
-      const heard = await this.#bell.heard({ deadlineMs: this.#limits.stallMs, signal });
-      signal.throwIfAborted();
-      if (!heard) throw this.#stalled();
+    } finally {
+      clearTimeout(silence);
+      signal.removeEventListener("abort", this.#wake);
     }
     throw new Error("the body was read after its request was answered");
   }
 
   [Symbol.dispose](): void {
     this.#isReleased = true;
-    for (const event of ["readable", "end", "close"]) this.#request.off(event, this.#ring);
+    for (const event of ARRIVALS) this.#request.off(event, this.#wake);
+    this.#wake();
+  }
+
+  /** Resolves when there may be something new: bytes, the end, or a reason to stop. */
+  #arrival(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#continue = resolve;
+    });
   }
 
   #stalled(): WalarcError {

@@ -43,8 +43,8 @@ export async function createServer(parts: ServerParts): Promise<HttpServer> {
   answerUnknownTargets(instance);
   instance.setErrorHandler((error, request, reply) => refuse(error, request, reply));
 
-  const { archive, readiness, metrics } = parts;
-  const routeParts: RouteParts = { archive, readiness, metrics, access, limits };
+  const { archive, readiness, metrics, listener } = parts;
+  const routeParts: RouteParts = { archive, readiness, metrics, listener, access, limits };
   await instance.register(walRoutes, routeParts);
   await instance.register(clusterRoutes, routeParts);
   await instance.register(claimRoutes, routeParts);

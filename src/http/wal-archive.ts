@@ -1,5 +1,6 @@
 /** What HTTP needs of the archive. */
 import type { Page } from "../archive/listing.ts";
+import type { LocalPushOptions } from "../archive/local-push.ts";
 import type { PushOptions, PushResult } from "../archive/push.ts";
 import type { ClusterStatus } from "../archive/status.ts";
 import type { VerifiedObject } from "../object/verify.ts";
@@ -14,6 +15,9 @@ export interface WalArchive {
     body: AsyncIterable<Buffer>,
     options: PushOptions,
   ): Promise<PushResult>;
+
+  /** Of a file in the cluster's own data directory. */
+  pushLocal(cluster: string, name: WalName, options: LocalPushOptions): Promise<PushResult>;
 
   /** Dispose the result. */
   fetch(

@@ -60,6 +60,13 @@ export function readSystemIdentifier(request: IncomingMessage): string | undefin
   throw new WalarcError("usage", "Walarc-System-Identifier is not a decimal 64-bit number");
 }
 
+/** `device:inode:size:mtime_ns`, decimal; throws `usage`. */
+export function readFileIdentity(request: IncomingMessage): string {
+  const text = request.headers["walarc-file"];
+  if (typeof text === "string" && /^\d{1,20}(:\d{1,20}){3}$/.test(text)) return text;
+  throw new WalarcError("usage", "Walarc-File is not device:inode:size:mtime_ns");
+}
+
 /** Only an explicit wish: `*` is what clients send that have never heard of zstd. */
 export function acceptsZstd(request: IncomingMessage): boolean {
   const wishes = (request.headers["accept-encoding"] ?? "").split(",");

@@ -12,7 +12,12 @@ import { failureOf, logFailure } from "./problem.ts";
 import { RequestBody, tooLong } from "./request-body.ts";
 import type { RouteParts } from "./parts.ts";
 import { quoted, requireClusterName, requireWalTarget, type WalTarget } from "./url.ts";
-import { acceptsZstd, readPushHeaders, readSystemIdentifier } from "./wal-headers.ts";
+import {
+  acceptsZstd,
+  readFileIdentity,
+  readPushHeaders,
+  readSystemIdentifier,
+} from "./wal-headers.ts";
 import { plainBytes } from "./zstd-body.ts";
 
 interface WalRoute {
@@ -31,8 +36,13 @@ export async function walRoutes(server: FastifyInstance, parts: RouteParts): Pro
   passBodiesThrough(server);
 
   server.put<WalRoute>(WAL, { config: { what: "push" } }, (request, reply) =>
-    answerPush(parts, request, reply),
+    answerPush(parts, request, reply, pushBody),
   );
+  if (parts.listener === "socket") {
+    server.post<WalRoute>(WAL, { config: { what: "push" } }, (request, reply) =>
+      answerPush(parts, request, reply, pushLocal),
+    );
+  }
   server.head<WalRoute>(WAL, { config: { what: "fetch" } }, (request, reply) =>
     answerHead(parts, request, reply),
   );
@@ -58,6 +68,7 @@ async function answerPush(
   parts: RouteParts,
   request: FastifyRequest<WalRoute>,
   reply: FastifyReply,
+  push: typeof pushBody,
 ): Promise<FastifyReply> {
   const cluster = requireClusterName(request.params.cluster);
   let result: PushResult;
@@ -96,7 +107,7 @@ function logPush(
   request.log[outcome === "kept-aside" ? "warn" : "info"](line, "pushed");
 }
 
-async function push(
+async function pushBody(
   { archive, metrics, limits }: RouteParts,
   { cluster, name }: WalTarget,
   { raw }: FastifyRequest<WalRoute>,
@@ -127,6 +138,22 @@ async function push(
   } finally {
     if (isServed(archive, cluster)) metrics.receivedBytes.inc({ cluster }, body.receivedBytes);
   }
+}
+
+/** The caller names a WAL file, never a path, and proves which file it means. */
+async function pushLocal(
+  { archive, limits }: RouteParts,
+  { cluster, name }: WalTarget,
+  { raw }: FastifyRequest<WalRoute>,
+  reply: FastifyReply,
+): Promise<PushResult> {
+  const identity = readFileIdentity(raw);
+  const systemIdentifier = readSystemIdentifier(raw);
+  const { pushDeadlineMs: deadlineMs } = limits;
+  return await withDeadline(
+    (signal) => archive.pushLocal(cluster, name, { identity, systemIdentifier, signal }),
+    { deadlineMs, signal: goneSignal(reply.raw), expired: () => tooSlow("the push", deadlineMs) },
+  );
 }
 
 function tooSlowBody(deadlineMs: number): WalarcError {

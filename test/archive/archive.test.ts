@@ -170,7 +170,7 @@ test("a refused first push leaves no cluster and no object behind", async () => 
 });
 
 test("configured clusters are the only ones", async () => {
-  await scene.restart([["main", SYSTEM_IDENTIFIER]]);
+  await scene.restart([["main", { systemIdentifier: SYSTEM_IDENTIFIER }]]);
   await expect(scene.push(segment(1), { cluster: "other" })).rejects.toMatchObject({
     code: "unknown-cluster",
   });

@@ -119,10 +119,6 @@ describe("what this version cannot do is refused, never ignored", () => {
       `${STORE}[[spool]]\npath = "/s"\ncluster = "main"`,
       ["spool[0]: this version cannot drain a spool yet"],
     ],
-    [
-      `${STORE}[clusters.main]\ndata_directory = "/d"`,
-      ["clusters.main.data_directory: this version cannot read pg_wal itself yet"],
-    ],
   ])("%j", (text, problems) => {
     expect(problemsOf(text)).toEqual(problems);
   });

@@ -2,7 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
-import { Archive } from "../../src/archive/archive.ts";
+import { Archive, type ConfiguredCluster } from "../../src/archive/archive.ts";
 import type { PushResult } from "../../src/archive/push.ts";
 import { DiskStore } from "../../src/store/disk.ts";
 import { requireWalName } from "../../src/wal/name.ts";
@@ -31,8 +31,8 @@ export class ArchiveScene implements AsyncDisposable {
     return scene;
   }
 
-  /** With these clusters configured, by name and system identifier. */
-  async restart(clusters: [string, string | undefined][] = []): Promise<void> {
+  /** With these clusters configured. */
+  async restart(clusters: [string, ConfiguredCluster][] = []): Promise<void> {
     await this.#stop();
     await this.#start(clusters);
   }
@@ -71,13 +71,13 @@ export class ArchiveScene implements AsyncDisposable {
     await rm(this.root, { recursive: true });
   }
 
-  async #start(clusters: [string, string | undefined][]): Promise<void> {
+  async #start(clusters: [string, ConfiguredCluster][]): Promise<void> {
     this.store = await DiskStore.open(join(this.root, "store"));
     this.archive = await Archive.open({
       store: this.store,
       log: pino({ level: "silent" }),
       compressionLevel: 1,
-      clusters: new Map(clusters.map(([name, id]) => [name, { systemIdentifier: id }])),
+      clusters: new Map(clusters),
       signal,
     });
   }

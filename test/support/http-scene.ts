@@ -6,7 +6,7 @@ import { pino } from "pino";
 import type { Readiness } from "../../src/archive/readiness.ts";
 import { type Access, openAccess, type Token, tokenAccess } from "../../src/http/auth.ts";
 import { listenOnSocket, listenOnTcp } from "../../src/http/listen.ts";
-import type { Limits } from "../../src/http/parts.ts";
+import type { Limits, ServerParts } from "../../src/http/parts.ts";
 import { createServer, type HttpServer } from "../../src/http/server.ts";
 import { logOptions } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
@@ -60,10 +60,10 @@ export class HttpScene implements AsyncDisposable {
     const { tokens, loopbackRead = "closed" } = options;
     const tcp = await scene.#server(
       tokens === undefined ? openAccess() : tokenAccess(tokens, { loopbackRead }),
-      options,
+      { ...options, listener: "tcp" },
     );
     scene.port = (await listenOnTcp(tcp, { host: "127.0.0.1", port: 0 })).port;
-    const unix = await scene.#server(openAccess(), options);
+    const unix = await scene.#server(openAccess(), { ...options, listener: "socket" });
     scene.#sockets.use(await listenOnSocket(unix, { path: scene.socketPath, mode: 0o660 }));
     return scene;
   }
@@ -108,7 +108,7 @@ export class HttpScene implements AsyncDisposable {
     return Wire.open(over === "tcp" ? { port: this.port } : { path: this.socketPath });
   }
 
-  /** What the metrics page says of this metric: `walarc_push_total{…}`, with its labels in order. */
+  /** What the metrics page says of this metric, given with its labels in their order. */
   async metric(name: string): Promise<number | undefined> {
     const page = await this.metrics.exposition();
     const line = page.split("\n").find((found) => found.startsWith(`${name} `));
@@ -122,7 +122,10 @@ export class HttpScene implements AsyncDisposable {
     return eventually(`the log says "${message}"`, find, { deadlineMs: 5000, evidence });
   }
 
-  async #server(access: Access, options: HttpSceneOptions): Promise<Server> {
+  async #server(
+    access: Access,
+    options: HttpSceneOptions & Pick<ServerParts, "listener">,
+  ): Promise<Server> {
     const write = (text: string) => {
       this.rawLog.push(text);
       this.logLines.push(JSON.parse(text) as LogLine);
@@ -130,6 +133,7 @@ export class HttpScene implements AsyncDisposable {
     const http = await createServer({
       archive: this.archive,
       readiness: () => this.readiness,
+      listener: options.listener,
       access,
       metrics: this.metrics,
       log: pino(logOptions({ level: "debug" }), { write }),

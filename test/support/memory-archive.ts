@@ -99,6 +99,11 @@ export class MemoryArchive implements WalArchive {
     return { files, next: names.length > limit ? (files.at(-1)?.name ?? null) : null };
   }
 
+  /** Nothing here has a data directory. */
+  async pushLocal(): Promise<never> {
+    throw new WalarcError("usage", "no data directory");
+  }
+
   /** Claims have their own tests, on a real archive. */
   retention(): Promise<never> {
     throw new Error("no retention here");
