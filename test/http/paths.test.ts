@@ -12,7 +12,8 @@ async function statusOf(
 ): Promise<[status: number, code: string | undefined]> {
   using wire: Wire = await scene.wire();
   const length = method === "PUT" ? "content-length: 4\r\n" : "";
-  const head = `${method} ${target} HTTP/1.1\r\nhost: x\r\n${length}${headers}connection: close\r\n\r\n`;
+  const start = `${method} ${target} HTTP/1.1\r\nhost: x\r\n`;
+  const head = `${start}${length}${headers}connection: close\r\n\r\n`;
   await wire.say(method === "PUT" ? `${head}body` : head);
   const status = await wire.answered();
   await wire.closed();
