@@ -1,0 +1,298 @@
+import * as fc from "fast-check";
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { ServiceTime } from "../../src/retention/service-time.ts";
+import { LightArchive, type LightOptions } from "./light-archive.ts";
+import { signal } from "./stage.ts";
+
+const YEAR_MS = 365 * 86_400_000;
+const START = Date.parse("2026-11-21T12:00:00Z");
+
+// The time of day alone: everything else goes on.
+beforeEach(() => {
+  vi.useFakeTimers({ toFake: ["Date"], now: START });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+describe("the time of service", () => {
+  test("counts what passes while somebody looks, not a sleep, and never backwards", () => {
+    let clockMs = 1e9;
+    const time = new ServiceTime(() => clockMs);
+    clockMs += 5000;
+    expect(time.now()).toBe(5000);
+    clockMs += YEAR_MS;
+    expect(time.now()).toBe(15_000);
+    clockMs -= YEAR_MS;
+    expect(time.now()).toBe(15_000);
+    clockMs += 1;
+    expect(time.now()).toBe(15_001);
+  });
+
+  test("goes on from what was served before, which is not this start's", () => {
+    let clockMs = 0;
+    const time = new ServiceTime(() => clockMs);
+    clockMs += 100;
+    time.goOnFrom(5000);
+    clockMs += 100;
+    expect([time.now(), time.sinceStart()]).toEqual([5100, 200]);
+    time.goOnFrom(1000);
+    expect(time.now()).toBe(5100);
+  });
+});
+
+async function staleOf(archive: LightArchive): Promise<Record<string, unknown>> {
+  const { standbysOf } = await import("../../src/retention/claims.ts");
+  const claimants = await archive.retention.register.load({ signal });
+  return Object.fromEntries(
+    standbysOf(claimants).map(({ name, stale, released }) => [name, { stale, released }]),
+  );
+}
+
+describe("a silent standby", () => {
+  const policy = { staleAfterMs: 60_000, stalePolicy: "release" } as const;
+
+  test("is reported as stale, by name and once, and still holds", async () => {
+    const archive = await LightArchive.open({ policy: { staleAfterMs: 60_000 } });
+    for (let number = 1; number <= 9; number += 1) archive.add(number);
+    await archive.report("s1", 5);
+    archive.pass(59_000);
+    await archive.retention.step({ signal });
+    expect(archive.logged.join("")).not.toContain("stale");
+    archive.pass(2000);
+    await archive.retention.step({ signal });
+    await archive.retention.step({ signal });
+    expect(archive.logged.filter((line) => line.includes("standby is stale"))).toHaveLength(1);
+    expect(await staleOf(archive)).toEqual({ s1: { stale: true, released: false } });
+    archive.pass(10 * 60_000);
+    expect(archive.catalog.segments).toBe(5);
+    await archive.report("s1", 5);
+    await archive.retention.step({ signal });
+    expect(archive.logged.join("")).toContain("standby is not stale any more");
+  });
+
+  test("is released where the policy says so, but never the last claim of all", async () => {
+    const archive = await LightArchive.open({ policy });
+    for (let number = 1; number <= 9; number += 1) archive.add(number);
+    await archive.report("s1", 3);
+    await archive.report("s2", 7);
+    archive.pass(61_000);
+    expect(await archive.removableTo()).toBe(0); // Both are silent: no claim, no removal.
+    await archive.report("s2", 7);
+    expect(await archive.removableTo()).toBe(6);
+    await archive.retention.step({ signal });
+    expect(archive.logged.join("")).toContain("stale standby no longer holds WAL");
+  });
+
+  test("that was never heard from is stale some day, and never released", async () => {
+    const archive = await LightArchive.open({ policy, standbys: ["s1"] });
+    for (let number = 1; number <= 9; number += 1) archive.add(number);
+    await archive.report("s2", 7);
+    archive.pass(61_000);
+    await archive.report("s2", 7);
+    expect(await staleOf(archive)).toMatchObject({ s1: { stale: true, released: false } });
+    expect(await archive.removableTo()).toBe(0);
+  });
+
+  test("is silent only while the daemon listens, and released only by one that has", async () => {
+    const options = { policy };
+    const archive = await LightArchive.open(options);
+    for (let number = 1; number <= 9; number += 1) archive.add(number);
+    await archive.report("s1", 3);
+    archive.pass(50_000);
+    await archive.stop();
+    vi.setSystemTime(START + 7 * 86_400_000); // Down for a week.
+    archive.clockMs = 7e9;
+    await archive.start(options);
+    await archive.report("s2", 7);
+    expect(await staleOf(archive)).toMatchObject({ s1: { stale: false, released: false } });
+    archive.pass(11_000);
+    expect(await staleOf(archive)).toMatchObject({ s1: { stale: true, released: false } });
+    expect(await archive.removableTo()).toBe(2);
+    archive.pass(50_000);
+    await archive.report("s2", 7);
+    expect(await staleOf(archive)).toMatchObject({ s1: { stale: true, released: true } });
+    expect(await archive.removableTo()).toBe(6);
+  });
+});
+
+describe("a window of time", () => {
+  const policy = { keepForMs: 60_000 };
+
+  test("counts back from the newest segment's arrival, not from now", async () => {
+    const archive = await LightArchive.open({ policy });
+    for (let number = 1; number <= 10; number += 1) {
+      archive.add(number);
+      archive.pass(20_000);
+    }
+    // 10 arrived at 180 s, 7 at 120 s.
+    expect(await archive.removableTo()).toBe(6);
+    archive.pass(YEAR_MS / 365);
+    expect(await archive.removableTo()).toBe(6);
+  });
+
+  test("keeps all that arrived before anybody counted, until that is long enough ago", async () => {
+    const archive = await LightArchive.open();
+    for (let number = 1; number <= 5; number += 1) {
+      archive.add(number);
+      archive.pass(1000);
+    }
+    await archive.stop("kill"); // Nothing was written down.
+    await archive.start({ policy });
+    expect(await archive.removableTo()).toBe(0);
+    archive.pass(59_000);
+    archive.add(6);
+    expect(await archive.removableTo()).toBe(0);
+    archive.pass(5000);
+    archive.add(7);
+    expect(await archive.removableTo()).toBe(5);
+  });
+
+  test("outlives restarts, and time that walarc was down counts as none", async () => {
+    const archive = await LightArchive.open({ policy });
+    archive.add(1);
+    archive.pass(40_000);
+    archive.add(2);
+    await archive.stop();
+    archive.clockMs = 1e12;
+    await archive.start({ policy });
+    archive.pass(30_000);
+    archive.add(3);
+    expect(await archive.removableTo()).toBe(1);
+  });
+
+  test.each(["{", '{"format":1}', '{"format":1,"servedMs":-1,"newest":null,"arrivals":[]}'])(
+    "begins anew after damage: %s",
+    async (text) => {
+      const archive = await LightArchive.open({ policy });
+      archive.add(1);
+      archive.pass(100_000);
+      archive.add(2);
+      expect(await archive.removableTo()).toBe(1);
+      await archive.stop();
+      await archive.damage("service.json", text);
+      await archive.start({ policy });
+      expect(await archive.removableTo()).toBe(0);
+    },
+  );
+});
+
+describe("a hold with an end", () => {
+  test("ends when so much time was served, and the time of day agrees", async () => {
+    const archive = await LightArchive.open();
+    for (let number = 1; number <= 9; number += 1) archive.add(number);
+    await archive.report("s1", 8);
+    await archive.hold("h", 4, new Date(START + 60_000));
+    expect(await archive.removableTo()).toBe(3);
+    vi.setSystemTime(START + 10 * YEAR_MS);
+    expect(await archive.removableTo()).toBe(3);
+    vi.setSystemTime(START - 10 * YEAR_MS);
+    archive.pass(60_000);
+    expect(await archive.removableTo()).toBe(3);
+    vi.setSystemTime(START + 60_000);
+    expect(await archive.removableTo()).toBe(7);
+    await archive.retention.step({ signal });
+    expect(archive.logged.join("")).toContain("hold ended");
+    expect((await archive.retention.register.load({ signal })).holds.size).toBe(0);
+  });
+});
+
+type Event =
+  | { readonly kind: "add" | "restart" | "kill" }
+  | { readonly kind: "pass"; readonly ms: number }
+  | { readonly kind: "report"; readonly standby: string; readonly behind: number }
+  | { readonly kind: "hold"; readonly name: string; readonly behind: number; readonly ms: number }
+  | { readonly kind: "jump"; readonly years: number };
+
+const events: fc.Arbitrary<Event> = fc.oneof(
+  { weight: 8, arbitrary: fc.record({ kind: fc.constant("add" as const) }) },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant("pass" as const),
+      ms: fc.integer({ min: 1, max: 30_000 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      kind: fc.constant("report" as const),
+      standby: fc.constantFrom("a", "b"),
+      behind: fc.nat(9),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("hold" as const),
+      name: fc.constantFrom("h", "i"),
+      behind: fc.nat(9),
+      ms: fc.integer({ min: 1, max: 50_000 }),
+    }),
+  },
+  { weight: 3, arbitrary: fc.record({ kind: fc.constant("jump" as const), years: years() }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constantFrom("restart" as const, "kill" as const) }),
+  },
+);
+
+function years(): fc.Arbitrary<number> {
+  return fc.constantFrom(-10, -1, 1 / 365, 1, 10);
+}
+
+/** After each event: what could be removed. `jumps` are made or left out. */
+async function live(
+  story: readonly Event[],
+  options: LightOptions & { jumps: "made" | "left out" },
+): Promise<number[]> {
+  vi.setSystemTime(START);
+  const archive = await LightArchive.open(options);
+  const removable: number[] = [];
+  let newest = 0;
+  for (const event of story) {
+    const at = (behind: number) => Math.max(1, newest - behind);
+    if (event.kind === "add") archive.add((newest += 1));
+    else if (event.kind === "pass") {
+      archive.pass(event.ms);
+      vi.setSystemTime(Date.now() + event.ms);
+    } else if (event.kind === "jump") {
+      if (options.jumps === "made") vi.setSystemTime(Date.now() + event.years * YEAR_MS);
+    } else if (event.kind === "report") {
+      if (newest > 0) await archive.report(event.standby, at(event.behind));
+    } else if (event.kind === "hold") {
+      await archive.hold(event.name, at(event.behind), new Date(Date.now() + event.ms));
+    } else {
+      await archive.stop(event.kind === "kill" ? "kill" : "clean");
+      archive.clockMs = Math.abs(archive.clockMs * 7919) % 1e9;
+      await archive.start(options);
+    }
+    removable.push(await archive.removableTo());
+  }
+  await archive.stop();
+  return removable;
+}
+
+test("jumps of the clock never make more removable, at any moment of 300 random lives", async () => {
+  let removals = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(events, { minLength: 5, maxLength: 60 }),
+      fc.record({
+        keepForMs: fc.option(fc.integer({ min: 1, max: 60_000 }), { nil: undefined }),
+        staleAfterMs: fc.integer({ min: 1, max: 60_000 }),
+        stalePolicy: fc.constantFrom("hold" as const, "release" as const),
+      }),
+      async (story, policy) => {
+        const right = await live(story, { policy, jumps: "left out" });
+        const jumped = await live(story, { policy, jumps: "made" });
+        for (const [index, number] of jumped.entries()) {
+          expect(number, `after ${index + 1} events`).toBeLessThanOrEqual(right[index]!);
+        }
+        if (jumped.some((number) => number > 0)) removals += 1;
+      },
+    ),
+    { numRuns: 300 },
+  );
+  expect(removals).toBeGreaterThan(60);
+});
