@@ -9,6 +9,7 @@ import { goneSignal, tooSlow } from "./answer.ts";
 import { requireRight, type Scope } from "./auth.ts";
 import { readJson } from "./json-body.ts";
 import type { RouteParts } from "./parts.ts";
+import { passBodiesThrough } from "./request-body.ts";
 import { requireClusterName } from "./url.ts";
 import { readSystemIdentifier } from "./wal-headers.ts";
 
@@ -102,16 +103,6 @@ function holdRoutes(server: FastifyInstance, parts: RouteParts): void {
       await retention.register.removeHold(name, { signal });
       return undefined;
     });
-  });
-}
-
-/** Bodies are read by their routes, after the caller's rights were looked at. */
-export function passBodiesThrough(server: FastifyInstance): void {
-  server.removeAllContentTypeParsers();
-  server.addContentTypeParser("*", (_request, body, done) => done(null, body));
-  server.addHook("onRequest", async ({ raw }) => {
-    // fastify would refuse one that it cannot parse.
-    delete raw.headers["content-type"];
   });
 }
 

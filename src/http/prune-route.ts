@@ -13,9 +13,9 @@ import {
 import { segmentName } from "../wal/segment.ts";
 import { goneSignal, sendBytes, tooSlow } from "./answer.ts";
 import { requireRight } from "./auth.ts";
-import { passBodiesThrough } from "./claim-routes.ts";
 import { readJson } from "./json-body.ts";
 import type { RouteParts } from "./parts.ts";
+import { passBodiesThrough } from "./request-body.ts";
 import { requireClusterName } from "./url.ts";
 
 interface PruneRoute {

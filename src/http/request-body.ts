@@ -1,5 +1,6 @@
 /** Bodies of requests: read without ever being held, or left unread with an end in sight. */
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { FastifyInstance } from "fastify";
 import { WalarcError } from "../errors.ts";
 import { ClientGone } from "./problem.ts";
 
@@ -38,9 +39,9 @@ export class RequestBody implements Disposable {
     return this.#receivedBytes;
   }
 
-  /** The whole body has arrived. */
-  get hasArrived(): boolean {
-    return this.#request.complete;
+  /** It is the client that everybody waits for. */
+  get isAwaited(): boolean {
+    return this.#continue !== undefined;
   }
 
   /**
@@ -91,7 +92,10 @@ export class RequestBody implements Disposable {
   /** Resolves when there may be something new: bytes, the end, or a reason to stop. */
   #arrival(): Promise<void> {
     return new Promise((resolve) => {
-      this.#continue = resolve;
+      this.#continue = () => {
+        this.#continue = undefined;
+        resolve();
+      };
     });
   }
 
@@ -102,6 +106,16 @@ export class RequestBody implements Disposable {
       hint: "look at the network between the client and this server",
     });
   }
+}
+
+/** Lets routes read their bodies themselves, whatever type the client says they have. */
+export function passBodiesThrough(server: FastifyInstance): void {
+  server.removeAllContentTypeParsers();
+  server.addContentTypeParser("*", (_request, body, done) => done(null, body));
+  server.addHook("onRequest", async ({ raw }) => {
+    // fastify would refuse one that it cannot parse.
+    delete raw.headers["content-type"];
+  });
 }
 
 export function tooLong(): WalarcError {

@@ -9,6 +9,7 @@ import { claimRoutes } from "./claim-routes.ts";
 import { clusterRoutes } from "./cluster-routes.ts";
 import { Connections } from "./connections.ts";
 import { operationsRoutes } from "./operations-routes.ts";
+import { listingRoute } from "./listing-route.ts";
 import { DEFAULT_LIMITS, type Limits, type RouteParts, type ServerParts } from "./parts.ts";
 import { PROBLEM_TYPE, problemBody, refuse } from "./problem.ts";
 import { pruneRoute } from "./prune-route.ts";
@@ -46,6 +47,7 @@ export async function createServer(parts: ServerParts): Promise<HttpServer> {
   const { archive, readiness, metrics, listener } = parts;
   const routeParts: RouteParts = { archive, readiness, metrics, listener, access, limits };
   await instance.register(walRoutes, routeParts);
+  await instance.register(listingRoute, routeParts);
   await instance.register(clusterRoutes, routeParts);
   await instance.register(claimRoutes, routeParts);
   await instance.register(pruneRoute, routeParts);

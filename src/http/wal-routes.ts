@@ -1,17 +1,16 @@
-/** Push, fetch and listing of WAL files. A route translates; decisions are made in the archive. */
+/** Push and fetch of WAL files. A route translates; decisions are made in the archive. */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { PushResult } from "../archive/push.ts";
 import { WalarcError } from "../errors.ts";
 import { withDeadline } from "../lifecycle.ts";
 import type { VerifiedObject } from "../object/verify.ts";
 import type { FetchOutcomeLabel, PushOutcomeLabel } from "../telemetry/metrics.ts";
-import { parseWalName } from "../wal/name.ts";
 import { goneSignal, sendBytes, tooSlow } from "./answer.ts";
 import { type Caller, requireRight } from "./auth.ts";
 import { failureOf, logFailure } from "./problem.ts";
-import { RequestBody, tooLong } from "./request-body.ts";
+import { passBodiesThrough, RequestBody, tooLong } from "./request-body.ts";
 import type { RouteParts } from "./parts.ts";
-import { quoted, requireClusterName, requireWalTarget, type WalTarget } from "./url.ts";
+import { requireClusterName, requireWalTarget, type WalTarget } from "./url.ts";
 import {
   acceptsZstd,
   readFileIdentity,
@@ -24,13 +23,7 @@ interface WalRoute {
   Params: { cluster: string; name: string };
 }
 
-interface PageRoute {
-  Params: { cluster: string };
-  Querystring: Record<string, unknown>;
-}
-
 const WAL = "/v1/clusters/:cluster/wal/:name";
-const PAGE_FILES_MAX = 1000;
 
 export async function walRoutes(server: FastifyInstance, parts: RouteParts): Promise<void> {
   passBodiesThrough(server);
@@ -49,19 +42,6 @@ export async function walRoutes(server: FastifyInstance, parts: RouteParts): Pro
   server.get<WalRoute>(WAL, { config: { what: "fetch" } }, (request, reply) =>
     answerFetch(parts, request, reply),
   );
-  server.get<PageRoute>("/v1/clusters/:cluster/wal", (request, reply) =>
-    answerPage(parts, request, reply),
-  );
-}
-
-/** A WAL file is read by its route, whatever type the client says it has. */
-function passBodiesThrough(server: FastifyInstance): void {
-  server.removeAllContentTypeParsers();
-  server.addContentTypeParser("*", (_request, body, done) => done(null, body));
-  server.addHook("onRequest", async ({ raw }) => {
-    // fastify would refuse one that it cannot parse.
-    delete raw.headers["content-type"];
-  });
 }
 
 async function answerPush(
@@ -131,8 +111,7 @@ async function pushBody(
       {
         deadlineMs,
         signal: goneSignal(reply.raw),
-        expired: () =>
-          body.hasArrived ? tooSlow("the push", deadlineMs) : tooSlowBody(deadlineMs),
+        expired: () => (body.isAwaited ? tooSlowBody(deadlineMs) : tooSlow("the push", deadlineMs)),
       },
     );
   } finally {
@@ -243,43 +222,6 @@ function describeObject(
     ...(form === "zstd" ? { "content-encoding": "zstd" } : {}),
   });
   return form;
-}
-
-async function answerPage(
-  { archive, access, limits }: RouteParts,
-  request: FastifyRequest<PageRoute>,
-  reply: FastifyReply,
-): Promise<FastifyReply> {
-  const cluster = requireClusterName(request.params.cluster);
-  const page = readPage(request.query);
-  requireRight(access.callerOf(request.raw), "read", cluster);
-  const { answerDeadlineMs: deadlineMs } = limits;
-  const answer = await withDeadline((signal) => archive.page(cluster, { ...page, signal }), {
-    deadlineMs,
-    signal: goneSignal(reply.raw),
-    expired: () => tooSlow("the listing", deadlineMs),
-  });
-  return reply.send(answer);
-}
-
-/** Throws `usage`. */
-function readPage(query: Record<string, unknown>): { after?: string; limit: number } {
-  const { after, limit = String(PAGE_FILES_MAX), ...unknown } = query;
-  const [stranger] = Object.keys(unknown);
-  if (stranger !== undefined) {
-    throw new WalarcError("usage", `there is no parameter ${quoted(stranger)}`, {
-      hint: 'a listing takes "after" and "limit"',
-    });
-  }
-  const files = typeof limit === "string" && /^\d{1,4}$/.test(limit) ? Number(limit) : 0;
-  if (files < 1 || files > PAGE_FILES_MAX) {
-    throw new WalarcError("usage", `"limit" is not a number from 1 to ${PAGE_FILES_MAX}`);
-  }
-  if (after === undefined) return { limit: files };
-  if (typeof after !== "string" || parseWalName(after) === undefined) {
-    throw new WalarcError("usage", '"after" is not the name of a WAL file');
-  }
-  return { after, limit: files };
 }
 
 /** Only clusters that exist become label values, or anybody could make as many as they like. */

@@ -193,6 +193,14 @@ describe("bodies have limits", () => {
     await expectUnharmed(scene);
   });
 
+  test("a store that stops in the middle of a body is not blamed on the client either", async () => {
+    await using scene = await HttpScene.open({ limits: { pushDeadlineMs: 600 } });
+    scene.archive.beforeBody = () => new Promise(() => {});
+    const body = Buffer.alloc(16 * MB);
+    const answer = await scene.ask({ method: "PUT", path: PATH, body });
+    expect([answer.status, problemOf(answer).code]).toEqual([503, "store-failed"]);
+  });
+
   test("nothing is read that the archive does not take", async () => {
     await using scene = await HttpScene.open();
     const { promise: taken, resolve: take } = Promise.withResolvers<void>();
