@@ -2,9 +2,9 @@
 import type { Logger } from "pino";
 import { Archive, type ConfiguredCluster } from "./archive/archive.ts";
 import type { Ask } from "./archive/inquiry.ts";
-import { ReadinessProbe } from "./archive/readiness.ts";
+import { ReadinessProbe, roomReasons } from "./archive/readiness.ts";
 import { startUpkeep } from "./archive/upkeep.ts";
-import type { Config } from "./config/config.ts";
+import type { Config, SpoolConfig } from "./config/config.ts";
 import { requireConninfo } from "./config/conninfo.ts";
 import { PgWal } from "./disk/pg-wal.ts";
 import { WalarcError } from "./errors.ts";
@@ -17,9 +17,13 @@ import { askServer } from "./postgres/standby-question.ts";
 import { standbysOf } from "./retention/claims.ts";
 import { retentionStatus, standbyStatuses } from "./retention/overview.ts";
 import type { Retention } from "./retention/retention.ts";
+import type { SpoolOptions } from "./spool/handling.ts";
+import { startSpool } from "./spool/running.ts";
+import type { Spool } from "./spool/spool.ts";
 import { DiskStore } from "./store/disk.ts";
 import { LanedStore } from "./store/lanes.ts";
 import { ObservedStore } from "./store/observed.ts";
+import { REJECTIONS } from "./spool/status.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 import { VERSION } from "./version.ts";
 
@@ -41,16 +45,26 @@ export async function startDaemon(
   const lanes = stack.use(new LanedStore(await openStore(config)));
   const store = observe(lanes, { metrics, kind: config.store.kind });
   const { compressionLevel } = config.store;
+  const spoolsOf = new Map(config.spools.map(({ cluster }) => [cluster, new Array<Spool>()]));
   const archive = stack.use(
-    await Archive.open({ store, log, compressionLevel, clusters: clustersOf(config), signal }),
+    await Archive.open({
+      store,
+      log,
+      compressionLevel,
+      clusters: clustersOf(config),
+      spools: spoolsOf,
+      signal,
+    }),
   );
   metrics.fillFrom(() => fillGauges(archive, metrics));
+  metrics.fillFrom(() => fillSpoolGauges(spoolsOf, metrics));
 
   const readiness = new ReadinessProbe({
     store,
     others: () => [
       ...lanes.sick().map((subject) => `storage of ${subject} does not answer`),
       ...archive.loadingClusters().map((name) => `cluster "${name}" is still being read`),
+      ...[...spoolsOf.values()].flat().flatMap(spoolReasons),
     ],
   });
   const probing = { name: "readiness", intervalMs: PROBE_INTERVAL_MS, retryMsMax: 5_000, log };
@@ -58,6 +72,11 @@ export async function startDaemon(
   stack.use(startLoop((signal) => readiness.probe({ signal }), probing));
 
   stack.use(startUpkeep(archive, { log, asks: (cluster) => asksOf(config, cluster) }));
+
+  for (const spool of config.spools) {
+    const running = stack.use(await startSpool(spoolOptions(spool, { archive, metrics, log })));
+    spoolsOf.get(spool.cluster)?.push(running.spool);
+  }
 
   stack.defer(() => stop.abort());
 
@@ -105,6 +124,58 @@ async function listen(
     ...(socket === undefined ? {} : { socket: socket.path }),
     listen: `${host}:${bound.port}`,
   };
+}
+
+function spoolOptions(
+  spool: SpoolConfig,
+  { archive, metrics, log }: { archive: Archive; metrics: Metrics; log: Logger },
+): SpoolOptions {
+  const { cluster } = spool;
+  for (const reason of REJECTIONS) metrics.spoolRejected.inc({ cluster, reason }, 0);
+  return {
+    ...spool,
+    log,
+    push: (name, body, options) => archive.push(cluster, name, body, options),
+    count: {
+      pushed: (outcome) => metrics.pushes.inc({ cluster, outcome: PUSH_LABELS[outcome] }),
+      rejected: (reason) => metrics.spoolRejected.inc({ cluster, reason }),
+    },
+  };
+}
+
+const PUSH_LABELS = {
+  archived: "archived",
+  "already-archived": "already_archived",
+  "kept-aside": "conflict",
+  conflict: "conflict",
+  rejected: "rejected",
+} as const;
+
+/** A step that has not moved for so long hangs. */
+const SPOOL_SILENCE_MS_MAX = 120_000;
+
+function spoolReasons(spool: Spool): string[] {
+  const what = `the spool "${spool.path}"`;
+  const { problem, waitingSince } = spool.status();
+  const isSilent = spool.silentMs > SPOOL_SILENCE_MS_MAX;
+  return [
+    // That the store takes nothing is the store's own reason.
+    ...(problem !== null && waitingSince === null ? [problem] : []),
+    ...(isSilent ? [`${what} stands still for ${Math.round(spool.silentMs / 1000)} s`] : []),
+    ...(spool.room === undefined ? [] : roomReasons(what, spool.room)),
+  ];
+}
+
+function fillSpoolGauges(spoolsOf: ReadonlyMap<string, readonly Spool[]>, metrics: Metrics): void {
+  for (const [cluster, spools] of spoolsOf) {
+    const all = spools.map((spool) => spool.status());
+    const oldest = Math.max(0, ...all.map(({ oldestAgeSeconds }) => oldestAgeSeconds));
+    metrics.spoolFiles.set(
+      { cluster },
+      all.reduce((sum, { files }) => sum + files, 0),
+    );
+    metrics.spoolOldestAge.set({ cluster }, oldest);
+  }
 }
 
 async function openStore(config: Config): Promise<DiskStore> {

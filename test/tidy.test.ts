@@ -26,10 +26,12 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "client/": "errors.ts config/",
   "store/": "errors.ts disk/ object/ telemetry/",
   "retention/": "errors.ts wal/ store/store.ts",
-  "archive/": "errors.ts wal/ object/ store/store.ts retention/ lifecycle.ts telemetry/",
+  "spool/": "errors.ts wal/ disk/ lifecycle.ts",
+  "archive/":
+    "errors.ts wal/ object/ store/store.ts retention/ types:spool/ lifecycle.ts telemetry/",
   "http/": "errors.ts version.ts token.ts wal/ retention/ archive/ object/ telemetry/ lifecycle.ts",
   "daemon.ts":
-    "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ store/ retention/ archive/ http/",
+    "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ store/ retention/ spool/ archive/ http/",
   "cli/":
     "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ daemon.ts types:archive/ types:retention/",
   "commands.ts": "errors.ts version.ts cli/",

@@ -5,11 +5,11 @@ import { MemoryBudget, type VerifiedObject } from "../object/verify.ts";
 import type { RetentionPolicy } from "../retention/policy.ts";
 import type { Retention } from "../retention/retention.ts";
 import type { ReportSource } from "../retention/standby.ts";
-import type { SpoolStatus } from "../spool/status.ts";
 import type { Signalled, Store } from "../store/store.ts";
 import type { WalName } from "../wal/name.ts";
 import { joinBindings, UNBOUND } from "./binding.ts";
 import { ClusterArchive } from "./cluster.ts";
+import { type Feed, fetchBeside } from "./feed.ts";
 import { type FetchOptions, fetchWalFile } from "./fetch.ts";
 import { Gate } from "./gate.ts";
 import { isClusterName } from "./keys.ts";
@@ -29,7 +29,7 @@ export interface ArchiveOptions {
    */
   readonly clusters: ReadonlyMap<string, ConfiguredCluster>;
   /** By cluster, the spools that feed it: these clusters are known before their first push. */
-  readonly spools?: ReadonlyMap<string, readonly { status(): SpoolStatus }[]>;
+  readonly spools?: ReadonlyMap<string, readonly Feed[]>;
 }
 
 export interface ConfiguredCluster {
@@ -110,7 +110,8 @@ export class Archive implements AsyncDisposable {
 
   /** Rejects as `fetchWalFile` does, and with `unknown-cluster`. Dispose the result. */
   async fetch(clusterName: string, name: WalName, options: FetchOptions): Promise<VerifiedObject> {
-    return fetchWalFile(this.#require(clusterName), name, options);
+    const cluster = this.#require(clusterName);
+    return fetchBeside(this.#feeds(clusterName), name, () => fetchWalFile(cluster, name, options));
   }
 
   async page(
@@ -125,7 +126,9 @@ export class Archive implements AsyncDisposable {
   async status(clusterName: string, options: Signalled): Promise<ClusterStatus> {
     const cluster = this.#require(clusterName);
     await cluster.loaded(options);
-    return statusOf(cluster, await cluster.retention.register.load(options));
+    const status = statusOf(cluster, await cluster.retention.register.load(options));
+    const spools = this.#feeds(clusterName).map((feed) => feed.status());
+    return spools.length === 0 ? status : { ...status, spools };
   }
 
   /**
@@ -170,7 +173,13 @@ export class Archive implements AsyncDisposable {
 
   /** Not when it is a mere first push that may still be refused. */
   #isKnown(cluster: ClusterArchive): boolean {
-    return this.#options.clusters.has(cluster.name) || !cluster.isLoaded || !cluster.isEmpty;
+    const { clusters, spools } = this.#options;
+    const isConfigured = clusters.has(cluster.name) || spools?.has(cluster.name) === true;
+    return isConfigured || !cluster.isLoaded || !cluster.isEmpty;
+  }
+
+  #feeds(cluster: string): readonly Feed[] {
+    return this.#options.spools?.get(cluster) ?? [];
   }
 
   #makeNew(name: string): ClusterArchive {

@@ -34,7 +34,7 @@ export class ReadinessProbe {
   async probe(options: Signalled): Promise<void> {
     this.#askedAtMs ??= performance.now();
     try {
-      this.#reasons = reasonsOf(await this.#options.store.probe(options));
+      this.#reasons = roomReasons("the store", await this.#options.store.probe(options));
     } catch (error) {
       this.#reasons = [error instanceof Error ? error.message : String(error)];
     }
@@ -53,11 +53,12 @@ export class ReadinessProbe {
   }
 }
 
-function reasonsOf({ freeBytes, totalBytes }: StoreRoom): string[] {
+/** What is wrong with the room that something has left, while there is still time to act. */
+export function roomReasons(what: string, { freeBytes, totalBytes }: StoreRoom): string[] {
   if (freeBytes === undefined || totalBytes === undefined) return [];
   const wantedBytes = Math.min(ROOM_BYTES_WANTED, totalBytes * ROOM_PART_WANTED);
   if (freeBytes >= wantedBytes) return [];
-  return [`the store has ${inMb(freeBytes)} MB left, less than ${inMb(wantedBytes)} MB`];
+  return [`${what} has ${inMb(freeBytes)} MB left, less than ${inMb(wantedBytes)} MB`];
 }
 
 function inMb(bytes: number): number {

@@ -1,6 +1,7 @@
 /** What a cluster's archive holds, for people and programs (contract, section 9). */
 import type { Claimants } from "../retention/claims.ts";
 import { type RetentionStatus, retentionStatus } from "../retention/overview.ts";
+import type { SpoolStatus } from "../spool/status.ts";
 import type { TimelineStatus } from "../wal/timeline-status.ts";
 import type { ClusterArchive } from "./cluster.ts";
 
@@ -21,6 +22,8 @@ export interface ClusterStatus extends RetentionStatus {
   readonly damaged: readonly string[];
   /** Second contents refused since the daemon started. */
   readonly conflicts: number;
+  /** The spools that feed the cluster, where there are any. */
+  readonly spools?: readonly SpoolStatus[];
 }
 
 /** Takes as long for a million segments as for ten. */

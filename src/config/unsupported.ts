@@ -20,10 +20,6 @@ const NOT_YET: readonly {
     feature: "serve TLS",
     uses: (config) => (config.server.tls === undefined ? [] : [["server", "tls"]]),
   },
-  {
-    feature: "drain a spool",
-    uses: (config) => config.spools.map((_, index) => ["spool", index]),
-  },
 ];
 
 export function unsupportedProblems(config: Config): Problem[] {

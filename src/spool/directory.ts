@@ -1,0 +1,251 @@
+/**
+ * The directory of a spool. It belongs to others as much as to us: every call here expects that what
+ * a name stands for changes between two calls, and follows no link.
+ */
+import { randomBytes } from "node:crypto";
+import { constants } from "node:fs";
+import {
+  link,
+  lstat,
+  mkdir,
+  open,
+  opendir,
+  readdir,
+  realpath,
+  rename,
+  statfs,
+  unlink,
+  type FileHandle,
+} from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { isErrno } from "../disk/failure.ts";
+import { WalarcError } from "../errors.ts";
+import { type EntryStatus, isSameContent, REJECTED_DIRECTORY } from "./entry.ts";
+import { SpoolFile, statusAt } from "./file.ts";
+
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = constants;
+const WRITABLE_BY_ALL = 0o002;
+const WRITABLE_BY_OTHERS = 0o022;
+const STICKY = 0o1000;
+/** What is being removed, or was when we died: never a name that somebody looks for. */
+const REMOVING = /^\.removing\.(.+)\.[0-9a-f]{12}$/;
+/** Names read from a directory at once; each costs some hundred bytes for a moment. */
+const NAMES_AT_ONCE = 2048;
+const NAME_BYTES_MAX = 200;
+
+/** What became of a name that was to be taken out of the spool. */
+export type Removal =
+  | { readonly kind: "done"; readonly as?: string }
+  /** The name stands for something else by now, which is untouched. */
+  | { readonly kind: "changed" }
+  | { readonly kind: "gone" };
+
+export class SpoolDirectory {
+  readonly path: string;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /**
+   * Rejects with `usage` when nobody should drain it as it is, and with `local` when that cannot be
+   * told or it is not there.
+   */
+  async requireUsable(): Promise<void> {
+    const found = await this.#local(() => lstat(this.path));
+    if (found.isSymbolicLink()) {
+      // A link that an administrator made is fine; what it points to must be as well.
+      const target = await this.#local(() => realpath(this.path));
+      return new SpoolDirectory(target).requireUsable();
+    }
+    if (!found.isDirectory()) {
+      throw new WalarcError("usage", `the spool "${this.path}" is no directory`);
+    }
+    await this.#requireSafe(found);
+    await this.#requireRejected();
+  }
+
+  async #requireSafe(found: { mode: number; uid: number }): Promise<void> {
+    if ((found.mode & WRITABLE_BY_ALL) !== 0) {
+      throw new WalarcError("usage", `the spool "${this.path}" is writable by everybody`, {
+        hint: `look at what is in it, then: chmod o-w ${this.path}`,
+      });
+    }
+    // Whoever may rename it, or what it lies in, may put something else in its place.
+    let owner = found.uid;
+    let below = await this.#local(() => realpath(this.path));
+    for (let above = dirname(below); above !== below; above = dirname(above)) {
+      const { mode, uid } = await this.#local(() => lstat(above));
+      const isOurs = owner === process.getuid?.() || owner === 0;
+      if ((mode & WRITABLE_BY_ALL) !== 0 && !((mode & STICKY) !== 0 && isOurs)) {
+        throw new WalarcError("usage", `the spool lies in "${above}", which everybody can change`, {
+          hint: "choose a place that only administrators can change",
+        });
+      }
+      [below, owner] = [above, uid];
+    }
+  }
+
+  /** Only what nobody else can change is a safe place to move things to. */
+  async #requireRejected(): Promise<void> {
+    const path = join(this.path, REJECTED_DIRECTORY);
+    try {
+      await mkdir(path, { mode: 0o700 });
+    } catch (error) {
+      if (!isErrno(error) || error.code !== "EEXIST") throw cannotUse(this.path, error);
+    }
+    const found = await this.#local(() => lstat(path));
+    const isOwn = found.uid === process.getuid?.() || found.uid === 0;
+    if (found.isDirectory() && isOwn && (found.mode & WRITABLE_BY_OTHERS) === 0) return;
+    throw new WalarcError("usage", `"${path}" is no directory of walarc's own`, {
+      hint: "nobody but the user that walarc runs as may write into it; move it away",
+    });
+  }
+
+  /** Every name, in no order, a few thousand in memory at a time. */
+  async *names(options: { signal: AbortSignal }): AsyncGenerator<string, void, void> {
+    const directory = await this.#local(() => opendir(this.path, { bufferSize: NAMES_AT_ONCE }));
+    for await (const entry of directory) {
+      yield entry.name;
+      options.signal.throwIfAborted();
+    }
+  }
+
+  /** `undefined` when the name is gone. */
+  async look(name: string): Promise<EntryStatus | undefined> {
+    return this.#statusAt(name);
+  }
+
+  /**
+   * The regular file of that name, open for reading, whatever else it may have become meanwhile.
+   */
+  async openFile(name: string): Promise<SpoolFile | "gone" | "no-file" | "unreadable"> {
+    let handle: FileHandle;
+    try {
+      // Non-blocking, or a pipe would hold a thread until somebody writes into it.
+      handle = await open(join(this.path, name), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    } catch (error) {
+      if (!isErrno(error)) throw error;
+      if (error.code === "ENOENT") return "gone";
+      if (["ELOOP", "ENXIO", "EISDIR", "ENODEV"].includes(error.code)) return "no-file";
+      if (error.code === "EACCES" || error.code === "EPERM") return "unreadable";
+      throw cannotUse(this.path, error);
+    }
+    const file = new SpoolFile(handle);
+    if ((await file.status()).kind === "file") return file;
+    await file[Symbol.asyncDispose]();
+    return "no-file";
+  }
+
+  /** Deletes the name if it still stands for the content that was seen. */
+  async remove(name: string, seen: EntryStatus): Promise<Removal> {
+    const hidden = join(REJECTED_DIRECTORY, `.removing.${name}.${randomBytes(6).toString("hex")}`);
+    const taken = await this.#take(name, seen, hidden);
+    if (taken !== "done") return { kind: taken };
+    await this.#local(() => unlink(join(this.path, hidden)));
+    return { kind: "done" };
+  }
+
+  /** Moves the name into `rejected/`, under the same name where that is free. */
+  async reject(name: string, seen: EntryStatus): Promise<Removal> {
+    const short = Buffer.from(name).length > NAME_BYTES_MAX ? name.slice(0, 60) : name;
+    let as = short;
+    while ((await this.#statusAt(join(REJECTED_DIRECTORY, as))) !== undefined) {
+      as = `${short}.${randomBytes(4).toString("hex")}`;
+    }
+    const taken = await this.#take(name, seen, join(REJECTED_DIRECTORY, as));
+    return taken === "done" ? { kind: "done", as } : { kind: taken };
+  }
+
+  /**
+   * Renames, then looks what it was that got renamed: between any two calls a writer may have put
+   * another file under the name. If so, it gets its name back.
+   */
+  async #take(name: string, seen: EntryStatus, to: string): Promise<Removal["kind"]> {
+    const target = join(this.path, to);
+    try {
+      await rename(join(this.path, name), target);
+    } catch (error) {
+      if (isErrno(error) && error.code === "ENOENT") return "gone";
+      throw cannotUse(this.path, error);
+    }
+    const found = await this.#statusAt(to);
+    if (found !== undefined && isSameContent(found, seen)) return "done";
+    await this.#giveBack(target, name);
+    return "changed";
+  }
+
+  /** A name that is taken again by now stays taken: then both are there to look at. */
+  async #giveBack(from: string, name: string): Promise<"given-back" | "taken"> {
+    const to = join(this.path, name);
+    const status = await this.#local(() => statusAt(from));
+    if (status?.kind === "directory") {
+      if ((await this.#statusAt(name)) !== undefined) return "taken";
+      await this.#local(() => rename(from, to));
+      return "given-back";
+    }
+    try {
+      await link(from, to);
+    } catch (error) {
+      if (isErrno(error) && error.code === "EEXIST") return "taken";
+      throw cannotUse(this.path, error);
+    }
+    await this.#local(() => unlink(from));
+    return "given-back";
+  }
+
+  /**
+   * Gives back what a killed daemon was removing: it was archived then, but perhaps not what a
+   * writer had put in its place. Returns the names that wait for theirs to become free.
+   */
+  async restoreInterrupted(): Promise<number> {
+    let waiting = 0;
+    const rejected = join(this.path, REJECTED_DIRECTORY);
+    for (const entry of await this.#local(() => readdir(rejected))) {
+      const name = REMOVING.exec(entry)?.[1];
+      if (name === undefined) continue;
+      if ((await this.#giveBack(join(rejected, entry), name)) === "taken") waiting += 1;
+    }
+    return waiting;
+  }
+
+  /** How much lies in `rejected/`, and since when it has not changed. */
+  async rejectedCount(): Promise<number> {
+    const names = await this.#local(() => readdir(join(this.path, REJECTED_DIRECTORY)));
+    return names.filter((name) => !REMOVING.test(name)).length;
+  }
+
+  async rejectedChangedNs(): Promise<bigint> {
+    return (await this.#statusAt(REJECTED_DIRECTORY))?.modifiedNs ?? 0n;
+  }
+
+  /** Room on its file system, for unprivileged processes. */
+  async room(): Promise<{ freeBytes: number; totalBytes: number }> {
+    const { bsize, bavail, blocks } = await this.#local(() => statfs(this.path));
+    return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+  }
+
+  async #statusAt(name: string): Promise<EntryStatus | undefined> {
+    return this.#local(() => statusAt(join(this.path, name)));
+  }
+
+  async #local<T>(step: () => Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      throw cannotUse(this.path, error);
+    }
+  }
+}
+
+function cannotUse(path: string, error: unknown): unknown {
+  if (!isErrno(error)) return error;
+  const isMissing = error.code === "ENOENT" || error.code === "ENOTDIR";
+  const why = isMissing ? "is not there" : `cannot be used: ${error.message}`;
+  return new WalarcError("local", `the spool "${path}" ${why}`, {
+    hint: isMissing
+      ? "make it, or mount what it lies on; it is looked for again and again"
+      : "the user that walarc runs as must be allowed to read and remove what is in it",
+    cause: error,
+  });
+}

@@ -1,0 +1,61 @@
+import { isFailure } from "../errors.ts";
+import { startLoop } from "../lifecycle.ts";
+import type { SpoolOptions } from "./handling.ts";
+import { Spool } from "./spool.ts";
+import { watchSpool } from "./watcher.ts";
+
+/** Between two looks at a spool in which nothing seems to happen. */
+const LOOK_MS_MAX = 5000;
+const LOOK_MS_MIN = 250;
+/** Between two tries while the archive takes nothing, or the directory is away. */
+const RETRY_MS_MAX = 15_000;
+
+export interface RunningSpool extends AsyncDisposable {
+  readonly spool: Spool;
+}
+
+/**
+ * Drains a spool until disposed. Rejects with `usage` when nobody should drain the directory; one
+ * that is not there is waited for, so that a file system mounted late keeps no daemon from serving.
+ */
+export async function startSpool(options: SpoolOptions): Promise<RunningSpool> {
+  const spool = new Spool(options);
+  await spool.requireUsable().catch((error: unknown) => {
+    if (!isMissing(error)) throw error;
+    options.log.warn({ spool: spool.path, err: error }, "spool is not there yet");
+  });
+
+  const stack = new AsyncDisposableStack();
+  let isWatched = false;
+  const loop = startLoop(
+    async (signal) => {
+      await spool.step(signal);
+      // Not before a backlog is drained: to begin with, the watcher reads the whole directory.
+      if (isWatched || signal.aborted) return;
+      isWatched = true;
+      stack.use(watchSpool(spool.path, { ring, log: options.log }));
+      ring();
+    },
+    {
+      name: `spool ${spool.path}`,
+      intervalMs: Math.min(LOOK_MS_MAX, Math.max(LOOK_MS_MIN, options.incompleteAfterMs / 4)),
+      retryMsMax: RETRY_MS_MAX,
+      log: options.log,
+    },
+  );
+  function ring(): void {
+    spool.ring();
+    loop.ring();
+  }
+  return {
+    spool,
+    [Symbol.asyncDispose]: async () => {
+      await loop[Symbol.asyncDispose]();
+      await stack.disposeAsync();
+    },
+  };
+}
+
+function isMissing(error: unknown): boolean {
+  return isFailure(error, "local") && error.message.endsWith("is not there");
+}
