@@ -9,6 +9,8 @@ declare module "fastify" {
   interface FastifyContextConfig {
     /** What the log calls a request of this route. */
     what?: "push" | "fetch";
+    /** The client does it another way when this does not suit: a misfit is nothing to report. */
+    isOffer?: true;
   }
 }
 
@@ -84,7 +86,15 @@ export function logFailure(error: unknown, request: FastifyRequest, reply: Fasti
     detail: printable(failure.message, 300),
     ...causeOf(failure),
   };
-  request.log[levelOf(code)](line, status < 500 ? `${what} refused` : `${what} failed`);
+  const level = isMisfit(error, request) ? "debug" : levelOf(code);
+  request.log[level](line, status < 500 ? `${what} refused` : `${what} failed`);
+}
+
+/** Whether the request was an offer that does not suit this daemon or cluster. */
+export function isMisfit(error: unknown, request: FastifyRequest): boolean {
+  const { code } = failureOf(error);
+  const isOffer = request.routeOptions.config.isOffer === true;
+  return isOffer && (code === "usage" || code === "unknown-cluster");
 }
 
 /** What a person must look at is an error; what happens all day long is for the curious. */

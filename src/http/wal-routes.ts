@@ -7,7 +7,7 @@ import type { VerifiedObject } from "../object/verify.ts";
 import type { FetchOutcomeLabel, PushOutcomeLabel } from "../telemetry/metrics.ts";
 import { goneSignal, sendBytes, tooSlow } from "./answer.ts";
 import { type Caller, requireRight } from "./auth.ts";
-import { failureOf, logFailure } from "./problem.ts";
+import { failureOf, isMisfit, logFailure } from "./problem.ts";
 import { passBodiesThrough, RequestBody, tooLong } from "./request-body.ts";
 import type { RouteParts } from "./parts.ts";
 import { requireClusterName, requireWalTarget, type WalTarget } from "./url.ts";
@@ -32,7 +32,7 @@ export async function walRoutes(server: FastifyInstance, parts: RouteParts): Pro
     answerPush(parts, request, reply, pushBody),
   );
   if (parts.listener === "socket") {
-    server.post<WalRoute>(WAL, { config: { what: "push" } }, (request, reply) =>
+    server.post<WalRoute>(WAL, { config: { what: "push", isOffer: true } }, (request, reply) =>
       answerPush(parts, request, reply, pushLocal),
     );
   }
@@ -58,7 +58,8 @@ async function answerPush(
     result = await push(parts, target, request, reply);
     logPush(result, { target, caller, request, reply });
   } catch (error) {
-    countPush(parts, cluster, pushLabelOf(error));
+    // Of a file that is now sent instead, that push is the one to count.
+    if (!isMisfit(error, request)) countPush(parts, cluster, pushLabelOf(error));
     throw error;
   }
   const { outcome, sha256, sizeBytes } = result;

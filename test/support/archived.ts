@@ -3,6 +3,19 @@ import { expect } from "vitest";
 import type { WalarcDaemon } from "./daemon.ts";
 
 /**
+ * Of these files those that retention leaves alone by its defaults: what the oldest base backup needs
+ * to be restored, whatever came later, and all history files.
+ */
+export function sinceBackup(files: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
+  const backup = [...files.keys()].find((name) => name.endsWith(".backup"));
+  if (backup === undefined) return new Map(files);
+  const horizon = backup.slice(8, 24);
+  const isLeft = (name: string): boolean =>
+    name.endsWith(".history") || name.slice(8, 24) >= horizon;
+  return new Map([...files].filter(([name]) => isLeft(name)));
+}
+
+/**
  * Holds the archive to every one of `files`: what it gives for the name is what PostgreSQL
  * archived, and so is the digest that it tells.
  */
