@@ -136,6 +136,11 @@ describe("a restart point", () => {
     expect(await stage.plan()).toEqual(segmentTexts(1, 2));
   });
 
+  test("is not believed of a server of another database cluster", async () => {
+    const told = { systemIdentifier: "12", signal };
+    await expect(stage.archive.retention("main", told)).rejects.toMatchObject({ code: "rejected" });
+  });
+
   test.each(["", "S1", "a/b", "..", ".x", "x".repeat(101), "s 1", "s1\n"])(
     "is not taken under the name %j",
     async (name) => {

@@ -5,6 +5,7 @@ import type { PushOptions, PushResult } from "../../src/archive/push.ts";
 import type { ClusterStatus } from "../../src/archive/status.ts";
 import { WalarcError } from "../../src/errors.ts";
 import type { WalArchive } from "../../src/http/wal-archive.ts";
+import type { Retention } from "../../src/retention/retention.ts";
 import type { VerifiedObject } from "../../src/object/verify.ts";
 import { parseWalName, type WalName } from "../../src/wal/name.ts";
 
@@ -21,6 +22,7 @@ export class MemoryArchive implements WalArchive {
   readBytes = 0;
   /** Objects handed out and not disposed yet. */
   openObjects = 0;
+  claims: Retention | undefined;
   beforePush: Hook | undefined;
   beforeBody: Hook | undefined;
   beforeFetch: Hook | undefined;
@@ -104,9 +106,10 @@ export class MemoryArchive implements WalArchive {
     throw new WalarcError("usage", "no data directory");
   }
 
-  /** Claims have their own tests, on a real archive. */
-  retention(): Promise<never> {
-    throw new Error("no retention here");
+  /** Claims need a real archive: one that a test brings along. */
+  async retention(): Promise<Retention> {
+    if (this.claims === undefined) throw new Error("no claims in memory");
+    return this.claims;
   }
 
   async status(cluster: string, options: { signal: AbortSignal }): Promise<ClusterStatus> {
