@@ -19,7 +19,7 @@ import { type MadeFile, makeSegment, MIB } from "../support/wal-maker.ts";
  * is none left to fail. Only libuv's threads are tampered with: they make the calls on files.
  */
 
-/** EAGAIN would do, and EIO ends the process: libuv wakes its loop by writing to an eventfd. */
+/** libuv wakes its loop by a write of its own to an eventfd, which may come in between. */
 const ATTEMPTS_MAX = 12;
 
 describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () => {
@@ -39,13 +39,20 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
     return makeSegment({ number: (pushed += 1) * 4096, segmentSizeBytes: MIB });
   }
 
-  async function pushWithFault(file: MadeFile, fault: string) {
-    const target = { trace: PUSH_CALLS, inject: [fault], threads: "workers" } as const;
-    await using strace = await Strace.attach(daemon.pid, target);
-    const outcome = await scene.push(file, { server: daemon.url });
-    await strace.detach();
-    const injected = strace.injected().filter((call) => !call.args.includes("[eventfd]"));
-    return { ...outcome, calls: strace.calls(), injected };
+  /** Pushes the next file with a fault in the way. */
+  async function pushWithFault(fault: string, clusterOf: () => string = () => "main") {
+    for (;;) {
+      const file = nextFile();
+      const cluster = clusterOf();
+      const target = { trace: PUSH_CALLS, inject: [fault], threads: "workers" } as const;
+      await using strace = await Strace.attach(daemon.pid, target);
+      const outcome = await scene.push(file, { server: daemon.url, cluster });
+      await strace.detach();
+      const injected = strace.injected().filter((call) => !call.args.includes("[eventfd]"));
+      // The daemon's own probe of the store may have come first, and taken the fault.
+      if (injected.some((call) => call.args.includes("/walarc.tmp."))) continue;
+      return { ...outcome, file, cluster, calls: strace.calls(), injected };
+    }
   }
 
   async function expectNothingLeft(file: MadeFile): Promise<void> {
@@ -76,8 +83,7 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
     async ({ call, error }) => {
       let failures = 0;
       for (let nth = 1; ; nth++) {
-        const file = nextFile();
-        const push = await pushWithFault(file, `${call}:error=${error}:when=${nth}`);
+        const push = await pushWithFault(`${call}:error=${error}:when=${nth}`);
         if (push.injected.length === 0) {
           expect(push.status).toBe(0);
           break;
@@ -85,8 +91,8 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
         expect(push, describeCalls(push.calls)).toMatchObject({ status: 7 });
         expect(push.stderr).toMatch(/^walarc: push [0-9A-F]{24}: store-failed: /);
         failures += 1;
-        await expectNothingLeft(file);
-        await expectFreshPush(file);
+        await expectNothingLeft(push.file);
+        await expectFreshPush(push.file);
       }
       expect(failures).toBeGreaterThanOrEqual(
         { openat: 2, fsync: 3, link: 1, mkdir: 1 }[call] ?? 0,
@@ -94,16 +100,43 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
     },
   );
 
+  test.each(["openat", "fsync", "rename", "link", "mkdir"])(
+    "fails at any %s while it makes its cluster, and the next one makes it",
+    async (call) => {
+      let failures = 0;
+      for (let nth = 1; ; nth++) {
+        const push = await pushWithFault(`${call}:error=EIO:when=${nth}`, () => `new${pushed}`);
+        const { file, cluster } = push;
+        const options = { server: daemon.url, cluster };
+        const place = { socketPath: daemon.socketPath, cluster };
+        if (push.status === 0) {
+          // Nothing has failed, or only what is counted in the background for the metrics.
+          expect((await fetchWal(file.name, place)).body.equals(file.bytes)).toBe(true);
+          if (push.injected.length === 0) break;
+          continue;
+        }
+        expect(push, describeCalls(push.calls)).toMatchObject({ status: 7 });
+        failures += 1;
+        expect((await fetchWal(file.name, place)).status).toBe(404);
+        await nothingStaged(daemon.storeDirectory);
+
+        expect(await scene.push(file, options)).toMatchObject({ status: 0, stderr: "" });
+        expect((await fetchWal(file.name, place)).body.equals(file.bytes)).toBe(true);
+      }
+      expect(failures).toBeGreaterThanOrEqual({ openat: 4, fsync: 5, mkdir: 4 }[call] ?? 1);
+    },
+  );
+
   /** A push whose `index`-th write to the staged file is the one that the fault hits. */
-  async function pushWithBadWrite(index: number, fault: string) {
+  async function pushWithBadWrite(index: number, faultOf: (sizeBytes: number) => string) {
     for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
-      const plain = await pushWithFault(nextFile(), "write:delay_exit=0:when=65535");
+      const plain = await pushWithFault("write:delay_exit=0:when=65535");
       expect(plain.status).toBe(0);
-      const nth = fileWrites(plain.calls)[index];
-      if (nth === undefined) return undefined;
-      const file = nextFile();
-      const push = await pushWithFault(file, `write:${fault}:when=${nth}`).catch(() => undefined);
-      if (push !== undefined && push.injected.length > 0) return { ...push, file };
+      const write = fileWrites(plain.calls)[index];
+      if (write === undefined) return undefined;
+      const fault = `write:${faultOf(write.sizeBytes)}:when=${write.nth}`;
+      const push = await pushWithFault(fault).catch(() => undefined);
+      if (push !== undefined && push.injected.length > 0) return push;
       // The fault has hit libuv's own write, which ends the process; the dice are thrown again.
       await daemon.kill();
       await daemon.start();
@@ -111,12 +144,19 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
     throw new Error(`write ${index} was not hit in ${ATTEMPTS_MAX} attempts`);
   }
 
-  test.each(["error=EIO", "error=ENOSPC", "retval=4096"])(
-    "fails with %s at any write, and leaves nothing",
-    async (fault) => {
+  const badWrites = [
+    { title: "EIO", faultOf: () => "error=EIO" },
+    { title: "ENOSPC", faultOf: () => "error=ENOSPC" },
+    // The device claims bytes that it never wrote.
+    { title: "a lie", faultOf: (sizeBytes: number) => `retval=${Math.min(sizeBytes, 4096)}` },
+  ];
+
+  test.each(badWrites)(
+    "fails with $title at any write, and leaves nothing",
+    async ({ faultOf }) => {
       let failures = 0;
       for (let index = 0; ; index++) {
-        const push = await pushWithBadWrite(index, fault);
+        const push = await pushWithBadWrite(index, faultOf);
         if (push === undefined) break;
         expect(push, describeCalls(push.calls)).toMatchObject({ status: 7 });
         failures += 1;
@@ -128,8 +168,11 @@ describeFaults("a push whose n-th system call fails", { needs: ["strace"] }, () 
   );
 });
 
-/** Which of a worker's writes go to the staged file. */
-function fileWrites(calls: readonly TracedCall[]): number[] {
+/** Which of a worker's writes go to the staged file, and how much each was to write. */
+function fileWrites(calls: readonly TracedCall[]): { nth: number; sizeBytes: number }[] {
   const writes = calls.filter((call) => call.name === "write");
-  return writes.flatMap((call, at) => (fileOf(call)?.includes("/tmp/") === true ? [at + 1] : []));
+  return writes.flatMap((call, at) => {
+    if (fileOf(call)?.includes("/tmp/") !== true) return [];
+    return [{ nth: at + 1, sizeBytes: Number(/(\d+)$/.exec(call.args)?.[1]) }];
+  });
 }

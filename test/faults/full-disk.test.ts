@@ -5,6 +5,7 @@ import {
   ftruncateSync,
   mkdirSync,
   openSync,
+  readdirSync,
   rmSync,
   statfsSync,
   writeFileSync,
@@ -150,12 +151,39 @@ describeFaults("a store on a disk of 64 MB", { needs: ["root", "ext4"] }, () => 
 
   test("refuses what passes the limit for the size of a file, and lives", async () => {
     await openStore();
-    const { account } = scene.workspace;
-    await limitFileSize(`${4 * MIB}:`, { pid: daemon.pid, account });
+    const limited = { pid: daemon.pid, account: scene.workspace.account };
+    await limit(`--fsize=${4 * MIB}:`, limited);
     await expectRefused(segment(2));
 
-    await limitFileSize("unlimited:", { pid: daemon.pid, account });
+    await limit("--fsize=unlimited:", limited);
     await expectStillGood(segment(2));
+  });
+});
+
+describe("a daemon that may open no more files", () => {
+  let scene: FaultScene;
+  reportLogsOf(() => scene);
+  beforeEach(async () => {
+    scene = await FaultScene.open();
+  });
+  afterEach(() => scene?.[Symbol.asyncDispose]());
+
+  test("refuses in words, lives, and goes on as soon as it may", async () => {
+    const daemon = await scene.daemon();
+    const [first, second] = [1, 2].map((number) => makeSegment({ number, segmentSizeBytes: MIB }));
+    const push = (file?: MadeFile) => scene.push(file as MadeFile, { server: daemon.url });
+    expect((await push(first)).status).toBe(0);
+
+    const limited = { pid: daemon.pid, account: scene.workspace.account };
+    // Enough for the connection of one client, and not for its file beside that.
+    await limit(`--nofile=${(await firstFreeDescriptor(daemon.pid)) + 1}:`, limited);
+    const refused = await push(second);
+    expect(refused.status, refused.stderr).toBeOneOf([3, 7]);
+    expect(refused.stderr).toMatch(/^walarc: push [0-9A-F]{24}: (?:unreachable|store-failed): /);
+
+    await limit("--nofile=1024:", limited);
+    expect(await push(second)).toMatchObject({ status: 0, stderr: "" });
+    expect(daemon.pid).toBe(limited.pid);
   });
 });
 
@@ -193,8 +221,28 @@ function writeUntilFull(file: number, piece: Buffer): void {
   }
 }
 
-/** The soft limit of a running process, as prlimit(1) takes it. */
-async function limitFileSize(limit: string, options: { pid: number; account: Account }) {
-  const args = ["--pid", String(options.pid), `--fsize=${limit}`];
+/** Sets a soft limit of a running process, as prlimit(1) takes it. */
+async function limit(resource: string, options: { pid: number; account: Account }): Promise<void> {
+  const args = ["--pid", String(options.pid), resource];
   await requireCommand("prlimit", args, { ...options, cwd: "/", env: systemEnvironment() });
+}
+
+/** Of a process that has come to rest: its descriptors stay the same for a while. */
+async function firstFreeDescriptor(pid: number): Promise<number> {
+  let before = "";
+  return eventually(
+    "the daemon has closed what it had opened",
+    () => {
+      const open = readdirSync(`/proc/${pid}/fd`)
+        .map(Number)
+        .sort((a, b) => a - b);
+      if (before !== String(open)) {
+        before = String(open);
+        return undefined;
+      }
+      const gap = open.findIndex((descriptor, at) => descriptor !== at);
+      return gap === -1 ? open.length : gap;
+    },
+    { intervalMs: 300 },
+  );
 }

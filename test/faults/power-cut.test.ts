@@ -5,7 +5,13 @@ import { FaultScene, reportLogsOf, nothingStaged } from "../support/fault-scene.
 import { describeFaults, loopLength } from "../support/fault-tools.ts";
 import { inParallel, Ledger } from "../support/ledger.ts";
 import { LoopMount } from "../support/loop-mount.ts";
-import { type MadeFile, makeSegment, MIB } from "../support/wal-maker.ts";
+import {
+  type MadeFile,
+  makeBackupHistory,
+  makeHistory,
+  makeSegment,
+  MIB,
+} from "../support/wal-maker.ts";
 
 const PUSHES = loopLength("WALARC_POWER_CUT_PUSHES", 60);
 const PUSHES_PER_CUT = 10;
@@ -33,7 +39,7 @@ for (const kind of ["ext4", "xfs"] as const) {
       let interrupted = 0;
       for (let cut = 0; cut < cuts; cut++) {
         const files = Array.from({ length: PUSHES_PER_CUT }, (_, at) => {
-          return segmentOfRound(cut * PUSHES_PER_CUT + at);
+          return fileOfRound(cut * PUSHES_PER_CUT + at);
         });
         const before = ledger.acknowledged;
         const started = performance.now();
@@ -65,7 +71,7 @@ for (const kind of ["ext4", "xfs"] as const) {
     });
 
     test("acknowledges nothing once the power is gone", async () => {
-      const files = [900, 901, 902].map(segmentOfRound);
+      const files = [900, 901, 902].map(fileOfRound);
       const before = ledger.acknowledged;
       await ledger.push(files[0] as MadeFile, daemon);
       mount.pullPlug();
@@ -83,8 +89,11 @@ for (const kind of ["ext4", "xfs"] as const) {
   });
 }
 
-/** Every third one is the first of its directory. */
-function segmentOfRound(index: number): MadeFile {
-  const number = Math.floor(index / 3) * 4096 + (index % 3);
-  return makeSegment({ number, segmentSizeBytes: MIB, seed: `round ${index}` });
+/** Segments, some the first of their directory, and now and then the other kinds. */
+function fileOfRound(index: number): MadeFile {
+  const number = Math.floor(index / 4) * 4096 + (index % 4);
+  const wish = { number, segmentSizeBytes: MIB, seed: `round ${index}` };
+  if (index % 8 === 6) return makeBackupHistory(wish);
+  if (index % 8 === 7) return makeHistory(index, [{ timeline: 1, switchLsn: "0/300000" }]);
+  return makeSegment(wish);
 }
