@@ -64,6 +64,12 @@ export async function benchPush(stage: Stage): Promise<void> {
       standing: new Standing(daemon.pid),
     },
     {
+      name: "walarc on the host",
+      command: (segment) =>
+        `cd ${stage.hostDirectory} && ${installation.walarc} push --server ${stage.localDaemon.url} pg_wal/${segment}`,
+      standing: new Standing(stage.localDaemon.pid),
+    },
+    {
       name: "walarc over TCP",
       command: (segment) =>
         `${installation.walarc} push --server ${daemon.tcpUrl} --token-file ${stage.workspace.path("token")} --cluster tcp ${from(segment)}`,

@@ -1,7 +1,7 @@
 /** What all measurements share: real WAL, a daemon, and the tools to compare with, as far as installed. */
 import { createHash } from "node:crypto";
 import { existsSync, mkdirSync } from "node:fs";
-import { readdir } from "node:fs/promises";
+import { link, readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { requireCommand } from "../test/support/child.ts";
 import { WalarcDaemon } from "../test/support/daemon.ts";
@@ -22,12 +22,22 @@ export class Stage implements AsyncDisposable {
   readonly walDirectory: string;
   readonly segments: readonly string[];
   readonly daemon: WalarcDaemon;
+  /** A daemon that reads the segments itself, in `hostDirectory`, as on the database's host. */
+  readonly localDaemon: WalarcDaemon;
+  readonly hostDirectory: string;
   readonly #stack: AsyncDisposableStack;
 
   private constructor(
     parts: Pick<
       Stage,
-      "workspace" | "installation" | "postgres" | "walDirectory" | "segments" | "daemon"
+      | "workspace"
+      | "installation"
+      | "postgres"
+      | "walDirectory"
+      | "segments"
+      | "daemon"
+      | "localDaemon"
+      | "hostDirectory"
     >,
     stack: AsyncDisposableStack,
   ) {
@@ -37,6 +47,8 @@ export class Stage implements AsyncDisposable {
     this.walDirectory = parts.walDirectory;
     this.segments = parts.segments;
     this.daemon = parts.daemon;
+    this.localDaemon = parts.localDaemon;
+    this.hostDirectory = parts.hostDirectory;
     this.#stack = stack;
   }
 
@@ -82,7 +94,25 @@ scopes = ["push", "fetch"]
     const daemon = await WalarcDaemon.prepare({ workspace, installation, listen, moreConfig });
     stack.use(daemon);
     await daemon.start();
-    const parts = { workspace, installation, postgres, walDirectory, segments, daemon };
+    const hostDirectory = await hostWith(workspace, { postgres, walDirectory, segments });
+    const localDaemon = await WalarcDaemon.prepare({
+      workspace,
+      installation,
+      name: "local",
+      moreConfig: `[clusters.bench]\ndata_directory = "${hostDirectory}"\n`,
+    });
+    stack.use(localDaemon);
+    await localDaemon.start();
+    const parts = {
+      localDaemon,
+      hostDirectory,
+      workspace,
+      installation,
+      postgres,
+      walDirectory,
+      segments,
+      daemon,
+    };
     return new Stage(parts, stack.move());
   }
 
@@ -136,6 +166,22 @@ pg1-user=postgres
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#stack.disposeAsync();
   }
+}
+
+/** A data directory as far as a push looks at it. */
+async function hostWith(
+  workspace: Workspace,
+  from: { postgres: PostgresCluster; walDirectory: string; segments: readonly string[] },
+): Promise<string> {
+  const directory = await workspace.makeDirectory("host");
+  await workspace.makeDirectory("host/global");
+  await workspace.makeDirectory("host/pg_wal");
+  const controlFile = await readFile(join(from.postgres.dataDirectory, "global/pg_control"));
+  await workspace.writeFile(join(directory, "global/pg_control"), controlFile);
+  for (const name of from.segments) {
+    await link(join(from.walDirectory, name), join(directory, "pg_wal", name));
+  }
+  return directory;
 }
 
 async function segmentsIn(directory: string): Promise<string[]> {
