@@ -1,6 +1,5 @@
 /** What every cluster needs from time to time: retention, and asking its standbys. */
-import { setTimeout as delay } from "node:timers/promises";
-import { type Loop, startLoop } from "../lifecycle.ts";
+import { startLoop } from "../lifecycle.ts";
 import type { Archive } from "./archive.ts";
 import type { ClusterArchive } from "./cluster.ts";
 import { type Ask, Inquiry } from "./inquiry.ts";
@@ -13,8 +12,10 @@ export interface UpkeepOptions {
 
 /** New clusters are looked for, and clocks looked at, so often. */
 const LOOK_INTERVAL_MS = 1000;
-/** The first prune waits for so long, in which standbys can report after a long silence of ours. */
-const FIRST_PRUNE_MS_MAX = 10_000;
+/** So long a failing store is left alone at most. */
+const RETRY_MS_MAX = 60_000;
+/** Retention looks so often whether there is anything to do. */
+const STEP_INTERVAL_MS_MAX = 5000;
 
 /** Starts it for the clusters there are, and for each new one. Disposing it waits for its steps. */
 export function startUpkeep(archive: Archive, options: UpkeepOptions): AsyncDisposable {
@@ -44,19 +45,21 @@ function startFor(
   { log, asks }: UpkeepOptions,
   loops: AsyncDisposableStack,
 ): void {
-  const { intervalMs } = cluster.retention;
-  const start = (name: string, step: (signal: AbortSignal) => Promise<void>): Loop => {
-    return loops.use(startLoop(step, { name, intervalMs, retryMsMax: intervalMs, log }));
+  const { intervalMs: pruneIntervalMs } = cluster.retention;
+  const start = (
+    name: string,
+    intervalMs: number,
+    step: (signal: AbortSignal) => Promise<void>,
+  ) => {
+    loops.use(startLoop(step, { name, intervalMs, retryMsMax: RETRY_MS_MAX, log }));
   };
   for (const [standby, ask] of asks(cluster.name)) {
     const inquiry = new Inquiry(cluster, standby, ask);
-    start(`question to ${cluster.name}/${standby}`, (signal) => inquiry.step({ signal }));
+    const name = `question to ${cluster.name}/${standby}`;
+    start(name, pruneIntervalMs, (signal) => inquiry.step({ signal }));
   }
-  let isFirst = true;
-  start(`retention of ${cluster.name}`, async (signal) => {
-    await cluster.retention.register.load({ signal });
-    if (isFirst) await delay(Math.min(intervalMs, FIRST_PRUNE_MS_MAX), undefined, { signal });
-    isFirst = false;
-    await cluster.retention.step({ signal });
+  const stepIntervalMs = Math.min(pruneIntervalMs, STEP_INTERVAL_MS_MAX);
+  start(`retention of ${cluster.name}`, stepIntervalMs, (signal) => {
+    return cluster.retention.step({ signal });
   });
 }

@@ -27,7 +27,7 @@ export interface RecordsOwner {
 }
 
 /** The time of service is written down no more often than this: a crash forgets as much of it. */
-const SAVE_MS_MIN = 10_000;
+const SAVE_MS_MIN = 60_000;
 
 /**
  * The store is the only state: another daemon may have written to it, so what is decided on is read
@@ -41,6 +41,8 @@ export class Records {
   #arrivals: Arrivals = NO_ARRIVALS;
   #hasRead = false;
   #savedMs = 0;
+  /** When the last prune ended, in the time of service. */
+  prunedMs = 0;
 
   constructor(owner: RecordsOwner, time: ServiceTime) {
     this.#owner = owner;
@@ -114,7 +116,11 @@ export class Records {
     if (!this.#hasRead || ends === undefined) return;
     if (options.atOnce !== true && servedMs - this.#savedMs < SAVE_MS_MIN) return;
     this.#arrivals = withoutPruned(this.#arrivals, ends.oldest);
-    const fields = serviceFields({ servedMs, arrivals: this.#arrivals });
+    const fields = serviceFields({
+      servedMs,
+      prunedMs: this.prunedMs,
+      arrivals: this.#arrivals,
+    });
     await writeState(this.#owner.store, serviceKey(this.#owner.name), { ...options, fields });
     this.#savedMs = servedMs;
   }
@@ -125,6 +131,7 @@ export class Records {
       const found = await readState(store, serviceKey(name), { signal, parse: parseService });
       this.#time.goOnFrom(found?.servedMs ?? 0);
       this.#savedMs = found?.servedMs ?? 0;
+      this.prunedMs = found?.prunedMs ?? 0;
       this.#arrivals = found?.arrivals ?? NO_ARRIVALS;
     } catch (error) {
       if (!isFailure(error, "corrupt")) throw error;

@@ -72,6 +72,16 @@ export class Register {
     this.#records.arrived(number);
   }
 
+  /** Milliseconds served since the last prune, or ever. */
+  get sincePruneMs(): number {
+    return this.#time.now() - this.#records.prunedMs;
+  }
+
+  /** Notes that a prune has just ended. */
+  pruned(): void {
+    this.#records.prunedMs = this.#time.now();
+  }
+
   /** Looks at the clock, which has to happen every few seconds. */
   tick(): void {
     this.#time.now();

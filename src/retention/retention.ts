@@ -64,11 +64,14 @@ export class Retention {
     return known === undefined ? "" : explain(plan, known);
   }
 
-  /** What has to be done once per interval. */
+  /**
+   * What has to be done from time to time: a prune once per interval, the rest each time. A restart
+   * does not begin the interval anew.
+   */
   async step(options: Signalled): Promise<void> {
     await this.register.tidy(options);
     this.#reportStale(await this.register.load(options));
-    await this.prune(options);
+    if (this.register.sincePruneMs >= this.intervalMs) await this.prune(options);
     await this.register.save(options);
   }
 
@@ -83,6 +86,7 @@ export class Retention {
         this.#prunedSegments += names.filter(({ kind }) => kind === "segment").length;
       },
     });
+    this.register.pruned();
     this.#logPruned(removed);
     return removed;
   }

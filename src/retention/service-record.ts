@@ -4,13 +4,16 @@ import type { Fields } from "./state-object.ts";
 
 export interface ServiceRecord {
   readonly servedMs: number;
+  /** When the last prune ended. */
+  readonly prunedMs: number;
   readonly arrivals: Arrivals;
 }
 
-export function serviceFields({ servedMs, arrivals }: ServiceRecord): Fields {
+export function serviceFields({ servedMs, prunedMs, arrivals }: ServiceRecord): Fields {
   const { newest, entries } = arrivals;
   return {
     servedMs: Math.floor(servedMs),
+    prunedMs: Math.floor(prunedMs),
     // To whole milliseconds, on the safe side. Short, because there may be hundreds.
     newest: newest === undefined ? null : [Math.floor(newest.atMs), newest.number],
     arrivals: entries.map(({ atMs, lowest, highest }) => [Math.ceil(atMs), lowest, highest]),
@@ -18,14 +21,14 @@ export function serviceFields({ servedMs, arrivals }: ServiceRecord): Fields {
 }
 
 export function parseService(fields: Fields): ServiceRecord | undefined {
-  const { servedMs, newest, arrivals } = fields;
-  if (!isNumber(servedMs) || !Array.isArray(arrivals)) return undefined;
+  const { servedMs, prunedMs, newest, arrivals } = fields;
+  if (!isNumber(servedMs) || !isNumber(prunedMs) || !Array.isArray(arrivals)) return undefined;
   const entries = arrivals.map(parseEntry);
   if (!entries.every((entry) => entry !== undefined)) return undefined;
-  if (newest === null) return { servedMs, arrivals: { newest: undefined, entries } };
+  if (newest === null) return { servedMs, prunedMs, arrivals: { newest: undefined, entries } };
   const [atMs, number] = numbersOf(newest, 2) ?? [];
   if (atMs === undefined || number === undefined) return undefined;
-  return { servedMs, arrivals: { newest: { atMs, number }, entries } };
+  return { servedMs, prunedMs, arrivals: { newest: { atMs, number }, entries } };
 }
 
 function parseEntry(value: unknown): ArrivalEntry | undefined {
