@@ -1,12 +1,12 @@
-import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
 import { expect, test } from "vitest";
 import { expectArchived } from "../support/archived.ts";
-import type { PostgresCluster } from "../support/postgres.ts";
+import {
+  ARCHIVER_DIED,
+  acknowledgedBy,
+  archiverCounts,
+  fillSegments,
+} from "../support/archiver.ts";
 import { describeScene } from "../support/scene.ts";
-
-/** What a killed or broken archive_command leaves in the log; PostgreSQL does not count those. */
-const ARCHIVER_DIED = /archiver process .* exited|archive command was terminated/;
 
 interface Status {
   readonly timelines: readonly { readonly ranges: unknown[]; readonly gaps: unknown[] }[];
@@ -28,7 +28,7 @@ describeScene("the archiver of a primary that is stopped with a backlog", (scene
     expect(await stopped).toBe(0);
     expect(primary.waitingForArchiver()).toEqual([]);
     await expectArchived(await scene().archivedBy(primary), daemon);
-    await expectArchived(acknowledged(primary), daemon);
+    await expectArchived(acknowledgedBy(primary), daemon);
     expect(primary.log()).not.toMatch(ARCHIVER_DIED);
   });
 
@@ -46,7 +46,7 @@ describeScene("the archiver of a primary that is stopped with a backlog", (scene
     await primary.archiverCaughtUp();
 
     await expectArchived(await scene().archivedBy(primary), daemon);
-    await expectArchived(acknowledged(primary), daemon);
+    await expectArchived(acknowledgedBy(primary), daemon);
     expect(primary.log()).not.toMatch(ARCHIVER_DIED);
   });
 });
@@ -61,13 +61,14 @@ describeScene("the archiver of a primary that is stopped in the middle of a push
     await fillSegments(primary, 2);
     const startedAt = performance.now();
     await primary.stop("immediate");
-    expect(performance.now() - startedAt).toBeLessThan(10_000); // alone it would have waited for 60 s
+    // Alone the push would have waited for 60 s.
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
     daemon.thaw();
     await primary.start();
     await primary.archiverCaughtUp();
 
     await expectArchived(await scene().archivedBy(primary), daemon);
-    await expectArchived(acknowledged(primary), daemon);
+    await expectArchived(acknowledgedBy(primary), daemon);
   });
 });
 
@@ -99,72 +100,3 @@ describeScene("the archiver of a primary under load", (scene) => {
     expect(primary.log()).not.toMatch(ARCHIVER_DIED);
   });
 });
-
-describeScene("a daemon between several primaries", (scene) => {
-  test("keeps their clusters apart, and refuses one in the place of another", async () => {
-    const daemon = await scene().daemon();
-    const server = daemon.url;
-    const [first, second, stranger] = await Promise.all([
-      scene().primary({ name: "first", server, cluster: "first" }),
-      scene().primary({ name: "second", server, cluster: "second" }),
-      scene().primary({ name: "stranger", server, cluster: "nobodys" }),
-    ]);
-    for (const primary of [first, second]) {
-      await primary.query("create table t (id int)");
-      await fillSegments(primary, 5);
-    }
-    await Promise.all([first.archiverCaughtUp(), second.archiverCaughtUp()]);
-    await stranger.configure({ archive_command: "walarc push --cluster first %p" });
-    await stranger.query("select pg_reload_conf()");
-    await stranger.query("create table t (id int)");
-    await stranger.switchWal();
-    const line = /^walarc: push .*: rejected: /m;
-    await stranger.eventually("it is refused", () => line.test(stranger.log()));
-
-    expect((await archiverCounts(stranger)).archived).toBe(0);
-    expect(stranger.waitingForArchiver()).not.toEqual([]);
-    expect(stranger.log()).not.toMatch(ARCHIVER_DIED);
-    await expectArchived(await scene().archivedBy(first), daemon, "first");
-    await expectArchived(await scene().archivedBy(second), daemon, "second");
-  });
-
-  test("takes what curl sends as archive_command", async () => {
-    const daemon = await scene().daemon({ name: "for-curl" });
-    const url = "http://walarc/v1/clusters/main/wal/%f";
-    const primary = await scene().primary({ name: "primary", server: "unused" });
-    const kept = scene().workspace.path("primary.archived");
-    await primary.configure({
-      archive_command: `cp %p ${kept}/%f && curl -sS --fail --unix-socket ${daemon.socketPath} -T %p ${url}`,
-    });
-    await primary.query("select pg_reload_conf()");
-    await primary.query("create table t (id int)");
-    await fillSegments(primary, 5);
-    await primary.archiverCaughtUp();
-
-    const files = await scene().archivedBy(primary);
-    expect(files.size).toBeGreaterThanOrEqual(5);
-    await expectArchived(files, daemon);
-    expect((await archiverCounts(primary)).failed).toBe(0);
-  });
-});
-
-async function fillSegments(primary: PostgresCluster, count: number): Promise<void> {
-  for (let segment = 0; segment < count; segment++) {
-    await primary.query("insert into t select generate_series(1, 100)");
-    await primary.switchWal();
-  }
-}
-
-async function archiverCounts(
-  primary: PostgresCluster,
-): Promise<{ archived: number; failed: number }> {
-  const [row] = await primary.query("select archived_count, failed_count from pg_stat_archiver");
-  return { archived: Number(row?.["archived_count"]), failed: Number(row?.["failed_count"]) };
-}
-
-/** What the server holds for archived and has not yet removed, as it is in its own `pg_wal`. */
-function acknowledged(server: PostgresCluster): Map<string, Buffer> {
-  const status = readdirSync(join(server.walDirectory, "archive_status"));
-  const names = status.filter((name) => name.endsWith(".done")).map((name) => name.slice(0, -5));
-  return new Map(names.map((name) => [name, readFileSync(join(server.walDirectory, name))]));
-}

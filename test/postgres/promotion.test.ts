@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { copyFile, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { expectArchived, sinceBackup } from "../support/archived.ts";
@@ -12,13 +13,14 @@ describeScene("a promotion inside a segment that the old primary goes on writing
   let daemon: WalarcDaemon;
   let oldPrimary: PostgresCluster;
   let newPrimary: PostgresCluster;
+  let backup: string;
   /** The segment in which the timelines part: a name without its timeline. */
   let position: string;
 
   test("the new primary archives its history, the old timeline's rest, and goes on", async () => {
     daemon = await scene().daemon();
     oldPrimary = await scene().primary({ name: "old-primary", server: daemon.url });
-    const backup = await oldPrimary.baseBackup(scene().workspace.path("backup"), "stream");
+    backup = await oldPrimary.baseBackup(scene().workspace.path("backup"), "stream");
     newPrimary = await scene().standby(backup, {
       name: "new-primary",
       server: daemon.url,
@@ -73,6 +75,31 @@ describeScene("a promotion inside a segment that the old primary goes on writing
     const metrics = String((await daemon.get("/metrics")).body);
     expect(metrics).not.toMatch(/^walarc_push_total\{.*"(conflict|rejected|failed)".*\} [1-9]/m);
     expect(metrics).toMatch(/^walarc_gap_segments\{cluster="main"\} 0$/m);
+  });
+
+  test.each([
+    ["damaged", (file: string) => truncate(file, 20)],
+    ["lost", (file: string) => rm(file)],
+  ])("a recovery does not miss the new timeline because its history is %s", async (how, harm) => {
+    const file = daemon.objectFile("00000002.history");
+    await copyFile(file, scene().workspace.path("history"));
+    await harm(file);
+    await using recovered = await scene().restored(backup, {
+      name: `recovered-${how}`,
+      server: daemon.url,
+      settings: { archive_mode: "off" },
+    });
+    await recovered.becomeRecovery();
+    recovered.launch();
+
+    const end = await recovered.recoveryEnd();
+    expect(end.kind).toBe("stopped");
+    expect(end.log).toMatch(/^walarc: fetch 00000002\.history: corrupt/m);
+    await copyFile(scene().workspace.path("history"), file);
+    recovered.launch();
+    expect((await recovered.recoveryEnd()).kind).toBe("open");
+    expect(await recovered.value("select max(id) from t")).toBe("1001");
+    expect(await recovered.value(TIMELINE)).toBe("00000003");
   });
 });
 

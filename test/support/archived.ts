@@ -3,8 +3,8 @@ import { expect } from "vitest";
 import type { WalarcDaemon } from "./daemon.ts";
 
 /**
- * Of these files those that retention leaves alone by its defaults: what the oldest base backup needs
- * to be restored, whatever came later, and all history files.
+ * Of these files those that retention leaves alone by its defaults: whatever the oldest base backup
+ * needs to be restored, all that came later, and all history files.
  */
 export function sinceBackup(files: ReadonlyMap<string, Buffer>): Map<string, Buffer> {
   const backup = [...files.keys()].find((name) => name.endsWith(".backup"));

@@ -73,6 +73,11 @@ export class WalarcDaemon implements AsyncDisposable {
       .map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
+  /** The log so far, as it was written. */
+  log(): string {
+    return readLog(this.logFile);
+  }
+
   logTail(): string {
     return logTail(this.logFile);
   }

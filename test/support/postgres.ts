@@ -1,14 +1,12 @@
 import { readdirSync } from "node:fs";
 import { appendFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { Client } from "pg";
 import { logTail, type Outcome, readLog, requireCommand, runCommand, Service } from "./child.ts";
 import { eventually, Hopeless } from "./eventually.ts";
 import type { PostgresPrograms } from "./postgres-programs.ts";
+import { queryPostgres } from "./postgres-query.ts";
+import { type Settings, settingLines, TEST_SETTINGS } from "./postgres-settings.ts";
 import type { Workspace } from "./workspace.ts";
-
-/** Server settings; a value is written between quotes. */
-export type Settings = Readonly<Record<string, string | number>>;
 
 export interface PostgresOptions {
   readonly workspace: Workspace;
@@ -23,23 +21,6 @@ export interface PostgresOptions {
 export type RecoveryEnd =
   | { readonly kind: "stopped"; readonly log: string }
   | { readonly kind: "open"; readonly log: string };
-
-/**
- * Small and quick servers: the crashes played here are those of processes, so PostgreSQL need not
- * fsync; what walarc promises about power cuts is tested elsewhere.
- */
-const SETTINGS: Settings = {
-  listen_addresses: "",
-  port: 5432,
-  fsync: "off",
-  shared_buffers: "16MB",
-  max_connections: 20,
-  autovacuum: "off",
-  log_line_prefix: "%m [%p] %b ",
-  timezone: "UTC",
-  log_timezone: "UTC",
-  lc_messages: "C",
-};
 
 /** One PostgreSQL server with its data directory, reached over a unix socket only. */
 export class PostgresCluster implements AsyncDisposable {
@@ -73,7 +54,7 @@ export class PostgresCluster implements AsyncDisposable {
     const account = ["--username=postgres", "--auth=trust"];
     const rest = ["--encoding=UTF8", "--no-locale", "--no-sync"];
     await cluster.#run("initdb", ["-D", cluster.dataDirectory, ...format, ...account, ...rest]);
-    await cluster.configure({ ...SETTINGS, ...options.settings });
+    await cluster.configure({ ...TEST_SETTINGS, ...options.settings });
     return cluster;
   }
 
@@ -113,11 +94,8 @@ export class PostgresCluster implements AsyncDisposable {
 
   /** Appends settings, which win over earlier ones. The server reads them when it starts. */
   async configure(settings: Settings): Promise<void> {
-    const own: Settings = { ...settings, unix_socket_directories: this.socketDirectory };
-    const lines = Object.entries(own).map(
-      ([key, value]) => `${key} = '${String(value).replaceAll("'", "''")}'\n`,
-    );
-    await appendFile(join(this.dataDirectory, "postgresql.conf"), lines.join(""));
+    const own = { ...settings, unix_socket_directories: this.socketDirectory };
+    await appendFile(join(this.dataDirectory, "postgresql.conf"), settingLines(own));
   }
 
   /** Makes the next start a standby. */
@@ -131,8 +109,8 @@ export class PostgresCluster implements AsyncDisposable {
   }
 
   /**
-   * Starts the server process, for this once with `env` added to its environment, and does not wait for
-   * what becomes of it.
+   * Starts the server process, for this once with `env` added to its environment, and does not wait
+   * for what becomes of it.
    */
   launch(env: Readonly<Record<string, string>> = {}): void {
     if (this.isRunning) throw new Error(`${this.name} is running already`);
@@ -182,22 +160,7 @@ export class PostgresCluster implements AsyncDisposable {
   }
 
   async query(sql: string, values: unknown[] = []): Promise<Record<string, unknown>[]> {
-    const client = new Client({
-      host: this.socketDirectory,
-      port: 5432,
-      user: "postgres",
-      database: "postgres",
-      connectionTimeoutMillis: 5000,
-    });
-    // A server that ends drops its connections: the query's own rejection tells.
-    client.on("error", () => undefined);
-    try {
-      await client.connect();
-      const result: { rows: Record<string, unknown>[] } = await client.query(sql, values);
-      return result.rows;
-    } finally {
-      await client.end().catch(() => undefined);
-    }
+    return queryPostgres(this.socketDirectory, sql, values);
   }
 
   /** The first column of the first row, as text. */

@@ -4,8 +4,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { type Outcome, requireCommand, runCommand } from "./child.ts";
 import { type DaemonOptions, WalarcDaemon } from "./daemon.ts";
 import { type Installation, installWalarc } from "./installation.ts";
-import { PostgresCluster, type PostgresOptions, type Settings } from "./postgres.ts";
+import { PostgresCluster, type PostgresOptions } from "./postgres.ts";
 import { findPostgres, type PostgresPrograms } from "./postgres-programs.ts";
+import type { Settings } from "./postgres-settings.ts";
 import { Workspace } from "./workspace.ts";
 
 /** A server and the way it reaches the archive. */
@@ -18,6 +19,8 @@ interface ServerOptions {
   readonly settings?: Settings;
   /** `WALARC_TIMEOUT` of its commands; the product's own when not given. */
   readonly timeoutSeconds?: number;
+  /** More for the environment of its commands. */
+  readonly env?: Readonly<Record<string, string>>;
   /** Another PostgreSQL than this machine's own. */
   readonly programs?: PostgresPrograms;
 }
@@ -159,7 +162,7 @@ export class Scene implements AsyncDisposable {
     const { name, server, cluster = "main", programs = this.programs, timeoutSeconds } = options;
     const timeout = timeoutSeconds === undefined ? {} : { WALARC_TIMEOUT: String(timeoutSeconds) };
     const target = { WALARC_SERVER: server, WALARC_CLUSTER: cluster };
-    const env = { ...this.installation.env, ...target, ...timeout };
+    const env = { ...this.installation.env, ...target, ...timeout, ...options.env };
     const kept = await workspace.makeDirectory(`${name}.archived`);
     const settings = {
       archive_mode: "on",
