@@ -2,20 +2,30 @@ import { basename } from "node:path";
 import { WalarcError } from "../errors.ts";
 import { deadlineSignal } from "./deadline.ts";
 import { endpointOf } from "./endpoint.ts";
+import { handOver } from "./hand-over.ts";
 import { parseCommandLine, resolveClientOptions } from "./options.ts";
 import { pushFile } from "./push.ts";
 import { reportFailure } from "./report.ts";
 
 const TIMEOUT_MS = 60_000;
 
-/** `walarc push PATH`; resolves to the exit status, which is never above 125. */
+/** `walarc push [--spool DIR] PATH`; resolves to the exit status, which is never above 125. */
 export async function pushCommand(args: readonly string[]): Promise<number> {
   let what = "push";
   try {
-    const line = parseCommandLine(args, { command: "push", positionals: ["PATH"] });
+    const line = parseCommandLine(args, {
+      command: "push",
+      positionals: ["PATH"],
+      flags: { spool: "string" },
+    });
     if (line.switches.has("help")) throw new WalarcError("usage", "--help stands alone");
     const [path = ""] = line.positionals;
     what = `push ${basename(path)}`;
+    const { spool } = line.values;
+    if (spool !== undefined) {
+      handOver(path, { spool });
+      return 0;
+    }
     const options = await resolveClientOptions(line);
     await pushFile(path, {
       endpoint: endpointOf(options),

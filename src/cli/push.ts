@@ -1,5 +1,5 @@
 import { createHash, type Hash } from "node:crypto";
-import { closeSync, constants, fstatSync, openSync, readSync, type Stats } from "node:fs";
+import { closeSync, fstatSync } from "node:fs";
 import { basename, dirname } from "node:path";
 import { WalarcError } from "../errors.ts";
 import { requireWalName, type WalName } from "../wal/name.ts";
@@ -7,6 +7,13 @@ import { describeServer, type Endpoint } from "../client/connection.ts";
 import { exchange, type RequestBody } from "../client/exchange.ts";
 import { identityHeader } from "./identity.ts";
 import { failureIn } from "../client/problem.ts";
+import {
+  openSourceFile,
+  readingLocally,
+  readSource,
+  requireUnchanged,
+  type SourceFile,
+} from "./source-file.ts";
 
 /**
  * `walarc push PATH`, the archive_command. Resolves only when the archive has said that the file is
@@ -18,7 +25,7 @@ export async function pushFile(
   options: { readonly endpoint: Endpoint; readonly cluster: string; readonly signal: AbortSignal },
 ): Promise<void> {
   const name = requireWalName(basename(path));
-  const file = openRegularFile(path);
+  const file = openSourceFile(path);
   try {
     if (await isPushedByName(name, path, { ...options, file })) return;
     const sha256 = createHash("sha256");
@@ -26,7 +33,7 @@ export async function pushFile(
       method: "PUT",
       path: `/v1/clusters/${options.cluster}/wal/${name.text}`,
       headers: identityHeader(),
-      body: readingBody(file, path, sha256),
+      body: readingBody(file, sha256),
       signal: options.signal,
     });
     const where = describeServer(options.endpoint.address);
@@ -57,14 +64,14 @@ export async function pushFile(
 async function isPushedByName(
   name: WalName,
   path: string,
-  options: { endpoint: Endpoint; cluster: string; signal: AbortSignal; file: OpenFile },
+  options: { endpoint: Endpoint; cluster: string; signal: AbortSignal; file: SourceFile },
 ): Promise<boolean> {
   const { endpoint, cluster, signal, file } = options;
   const identity = identityHeader();
   const isInDataDirectory =
     "Walarc-System-Identifier" in identity && basename(dirname(path)) === "pg_wal";
   if (endpoint.address.kind !== "unix" || !isInDataDirectory) return false;
-  const { dev, ino, size, mtimeNs } = local(path, () =>
+  const { dev, ino, size, mtimeNs } = readingLocally(path, () =>
     fstatSync(file.descriptor, { bigint: true }),
   );
   const answer = await exchange(endpoint, {
@@ -85,51 +92,19 @@ async function isPushedByName(
   return false;
 }
 
-interface OpenFile {
-  readonly descriptor: number;
-  readonly stats: Stats;
-}
-
-function openRegularFile(path: string): OpenFile {
-  // Not to hang on a named pipe; for files the flag means nothing.
-  const descriptor = local(path, () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK));
-  const stats = local(path, () => fstatSync(descriptor));
-  if (stats.isFile()) return { descriptor, stats };
-  closeSync(descriptor);
-  throw new WalarcError("local", `${JSON.stringify(path)} is no regular file`);
-}
-
 /**
  * Reads the file for the network and hashes what is read. The last bytes go out only if the file is
- * still what it was: PostgreSQL recycles a segment by renaming it and writing the next one into it,
- * and a command left over from before a crash may be reading just that (pgarch.c, xlog.c).
+ * still what it was.
  */
-function readingBody(file: OpenFile, path: string, sha256: Hash): RequestBody {
-  const { descriptor, stats } = file;
+function readingBody(file: SourceFile, sha256: Hash): RequestBody {
+  const { size: sizeBytes } = file.stats;
   let bytesRead = 0;
   const read = (buffer: Buffer) => {
-    const count = local(path, () => readSync(descriptor, buffer, 0, buffer.length, null));
+    const count = readSource(file, buffer);
     sha256.update(buffer.subarray(0, count));
     bytesRead += count;
-    if (count === 0 || bytesRead === stats.size) requireUnchanged(file, path, bytesRead);
+    if (count === 0 || bytesRead === sizeBytes) requireUnchanged(file, bytesRead);
     return count;
   };
-  return { sizeBytes: stats.size, read };
-}
-
-function requireUnchanged({ descriptor, stats }: OpenFile, path: string, bytesRead: number): void {
-  const now = local(path, () => fstatSync(descriptor));
-  if (now.size === bytesRead && now.size === stats.size && now.mtimeMs === stats.mtimeMs) return;
-  const hint = "is something else writing to it?";
-  throw new WalarcError("local", `${JSON.stringify(path)} changed while it was read`, { hint });
-}
-
-/** Turns a failure of the local file system into ours. */
-function local<T>(path: string, step: () => T): T {
-  try {
-    return step();
-  } catch (error) {
-    const why = error instanceof Error ? error.message : String(error);
-    throw new WalarcError("local", `cannot read ${JSON.stringify(path)}: ${why}`, { cause: error });
-  }
+  return { sizeBytes, read };
 }
