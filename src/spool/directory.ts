@@ -28,10 +28,10 @@ const WRITABLE_BY_ALL = 0o002;
 const WRITABLE_BY_OTHERS = 0o022;
 const STICKY = 0o1000;
 /** What is being removed, or was when we died: never a name that somebody looks for. */
-const REMOVING = /^\.removing\.(.+)\.[0-9a-f]{12}$/;
+const HIDDEN = /^\.removing\.(.+)\.[0-9a-f]{12}$/s;
 /** Names read from a directory at once; each costs some hundred bytes for a moment. */
 const NAMES_AT_ONCE = 2048;
-const NAME_BYTES_MAX = 200;
+const NAME_LENGTH_MAX = 60;
 
 /** What became of a name that was to be taken out of the spool. */
 export type Removal =
@@ -42,6 +42,8 @@ export type Removal =
 
 export class SpoolDirectory {
   readonly path: string;
+  /** Something may stand under a hidden name that is to get its own back. */
+  #hasInterrupted = true;
 
   constructor(path: string) {
     this.path = path;
@@ -139,22 +141,26 @@ export class SpoolDirectory {
 
   /** Deletes the name if it still stands for the content that was seen. */
   async remove(name: string, seen: EntryStatus): Promise<Removal> {
-    const hidden = join(REJECTED_DIRECTORY, `.removing.${name}.${randomBytes(6).toString("hex")}`);
+    const hidden = hiddenName(name);
     const taken = await this.#take(name, seen, hidden);
-    if (taken !== "done") return { kind: taken };
-    await this.#local(() => unlink(join(this.path, hidden)));
-    return { kind: "done" };
+    if (taken === "done") await this.#local(() => unlink(join(this.path, hidden)));
+    return { kind: taken };
   }
 
   /** Moves the name into `rejected/`, under the same name where that is free. */
   async reject(name: string, seen: EntryStatus): Promise<Removal> {
-    const short = Buffer.from(name).length > NAME_BYTES_MAX ? name.slice(0, 60) : name;
-    let as = short;
+    const hidden = hiddenName(name);
+    const taken = await this.#take(name, seen, hidden);
+    if (taken !== "done") return { kind: taken };
+    let as = name;
     while ((await this.#statusAt(join(REJECTED_DIRECTORY, as))) !== undefined) {
-      as = `${short}.${randomBytes(4).toString("hex")}`;
+      as = `${name.slice(0, NAME_LENGTH_MAX)}.${randomBytes(4).toString("hex")}`;
     }
-    const taken = await this.#take(name, seen, join(REJECTED_DIRECTORY, as));
-    return taken === "done" ? { kind: "done", as } : { kind: taken };
+    // Nobody else writes there, so what was free is free.
+    await this.#local(() =>
+      rename(join(this.path, hidden), join(this.path, REJECTED_DIRECTORY, as)),
+    );
+    return { kind: "done", as };
   }
 
   /**
@@ -175,44 +181,43 @@ export class SpoolDirectory {
     return "changed";
   }
 
-  /** A name that is taken again by now stays taken: then both are there to look at. */
-  async #giveBack(from: string, name: string): Promise<"given-back" | "taken"> {
+  /** Where the name is taken again by now, this waits until it is free. */
+  async #giveBack(from: string, name: string): Promise<void> {
     const to = join(this.path, name);
     const status = await this.#local(() => statusAt(from));
     if (status?.kind === "directory") {
-      if ((await this.#statusAt(name)) !== undefined) return "taken";
-      await this.#local(() => rename(from, to));
-      return "given-back";
+      if ((await this.#statusAt(name)) === undefined) await this.#local(() => rename(from, to));
+      else this.#hasInterrupted = true;
+      return;
     }
     try {
       await link(from, to);
     } catch (error) {
-      if (isErrno(error) && error.code === "EEXIST") return "taken";
-      throw cannotUse(this.path, error);
+      if (!isErrno(error) || error.code !== "EEXIST") throw cannotUse(this.path, error);
+      this.#hasInterrupted = true;
+      return;
     }
     await this.#local(() => unlink(from));
-    return "given-back";
   }
 
   /**
-   * Gives back what a killed daemon was removing: it was archived then, but perhaps not what a
-   * writer had put in its place. Returns the names that wait for theirs to become free.
+   * Gives back what was being removed when the daemon was killed, or what a writer had put in the
+   * place of what was to be removed. To be called while nothing is being removed.
    */
-  async restoreInterrupted(): Promise<number> {
-    let waiting = 0;
+  async restoreInterrupted(): Promise<void> {
+    if (!this.#hasInterrupted) return;
+    this.#hasInterrupted = false;
     const rejected = join(this.path, REJECTED_DIRECTORY);
     for (const entry of await this.#local(() => readdir(rejected))) {
-      const name = REMOVING.exec(entry)?.[1];
-      if (name === undefined) continue;
-      if ((await this.#giveBack(join(rejected, entry), name)) === "taken") waiting += 1;
+      const name = HIDDEN.exec(entry)?.[1];
+      if (name !== undefined) await this.#giveBack(join(rejected, entry), name);
     }
-    return waiting;
   }
 
   /** How much lies in `rejected/`, and since when it has not changed. */
   async rejectedCount(): Promise<number> {
     const names = await this.#local(() => readdir(join(this.path, REJECTED_DIRECTORY)));
-    return names.filter((name) => !REMOVING.test(name)).length;
+    return names.filter((name) => !HIDDEN.test(name)).length;
   }
 
   async rejectedChangedNs(): Promise<bigint> {
@@ -236,6 +241,10 @@ export class SpoolDirectory {
       throw cannotUse(this.path, error);
     }
   }
+}
+
+function hiddenName(name: string): string {
+  return join(REJECTED_DIRECTORY, `.removing.${name}.${randomBytes(6).toString("hex")}`);
 }
 
 function cannotUse(path: string, error: unknown): unknown {

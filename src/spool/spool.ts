@@ -37,7 +37,6 @@ export class Spool {
   #rejectedChangedNs: bigint | undefined;
   #startedAtMs = 0;
   #isUnderWay = false;
-  #mustRestore = true;
 
   constructor(options: SpoolOptions) {
     this.path = resolve(options.path);
@@ -129,7 +128,7 @@ export class Spool {
 
   async #round(signal: AbortSignal): Promise<void> {
     await this.#directory.requireUsable();
-    if (this.#mustRestore) this.#mustRestore = (await this.#directory.restoreInterrupted()) > 0;
+    await this.#directory.restoreInterrupted();
     const startMs = performance.now();
     this.#scan += 1;
     const options = { scan: this.#scan, nowMs: () => performance.now(), signal };
