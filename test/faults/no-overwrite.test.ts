@@ -2,7 +2,13 @@ import { readFile } from "node:fs/promises";
 import { zstdDecompressSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { WalarcDaemon } from "../support/daemon.ts";
-import { FaultScene, filesBelow, reportLogsOf, nothingStaged } from "../support/fault-scene.ts";
+import {
+  FaultScene,
+  filesBelow,
+  KEEP_ALL,
+  reportLogsOf,
+  nothingStaged,
+} from "../support/fault-scene.ts";
 import { describeFaults } from "../support/fault-tools.ts";
 import { Strace } from "../support/strace.ts";
 import { fetchWal } from "../support/wal-http.ts";
@@ -46,7 +52,7 @@ describeFaults(
     reportLogsOf(() => scene);
     beforeAll(async () => {
       scene = await FaultScene.open();
-      daemon = await scene.daemon({ workers: 32 });
+      daemon = await scene.daemon({ workers: 32, moreConfig: KEEP_ALL });
       const first = maker.makeSegment({ number: 1, segmentSizeBytes: MIB });
       expect((await scene.push(first, { server: daemon.url })).status).toBe(0);
     });

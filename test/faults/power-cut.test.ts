@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { WalarcDaemon } from "../support/daemon.ts";
-import { FaultScene, reportLogsOf, nothingStaged } from "../support/fault-scene.ts";
+import { FaultScene, KEEP_ALL, reportLogsOf, nothingStaged } from "../support/fault-scene.ts";
 import { describeFaults, loopLength } from "../support/fault-tools.ts";
 import { inParallel, Ledger } from "../support/ledger.ts";
 import { LoopMount } from "../support/loop-mount.ts";
@@ -27,7 +27,8 @@ for (const kind of ["ext4", "xfs"] as const) {
     beforeAll(async () => {
       scene = await FaultScene.open();
       mount = scene.keep(await LoopMount.create(kind));
-      daemon = await scene.daemon({ storeDirectory: await scene.storeOn(mount.path) });
+      const storeDirectory = await scene.storeOn(mount.path);
+      daemon = await scene.daemon({ storeDirectory, moreConfig: KEEP_ALL });
     });
     afterAll(() => scene?.[Symbol.asyncDispose]());
 

@@ -16,6 +16,11 @@ export interface SceneDaemonOptions extends Partial<DaemonOptions> {
   readonly workers?: number;
 }
 
+/** `moreConfig` for an archive with backup history files of which nothing may be pruned. */
+export const KEEP_ALL = `[clusters.main.retention]
+keep_backups = 10000
+`;
+
 /** Real daemons and real commands, for faults to be played on; no PostgreSQL takes part. */
 export class FaultScene implements AsyncDisposable {
   readonly workspace: Workspace;
