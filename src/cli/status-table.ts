@@ -1,5 +1,6 @@
 import type { ClusterStatus } from "../archive/status.ts";
 import { formatAge, formatBytes, formatCount, formatFacts } from "./columns.ts";
+import { spoolFacts } from "./spool-facts.ts";
 
 type Fact = readonly [label: string, value: string];
 
@@ -17,6 +18,7 @@ export function formatStatus(status: ClusterStatus, now: Date): string {
     ...status.timelines.flatMap(timelineFacts),
     ...gapSummary(status),
     ...damageFacts(status),
+    ...spoolFacts(status, now),
     ...claimFacts(status, now),
   ]);
 }

@@ -61,6 +61,7 @@ ${row("Latest segment", latest === null ? "none" : `${latest.name} ${latest.arch
 ${row("Archived", `${stored.files} files, ${formatBytes(stored.bytes)} stored`)}
 ${status.timelines.map(timelineRow)}
 ${damaged.length === 0 ? [] : badRow("Damaged", damaged.slice(0, 20).join(" "))}
+${(status.spools ?? []).map(spoolRow)}
 ${conflicts === 0 ? [] : badRow("Conflicts", `${conflicts} since the start`)}
 ${row("Retention", explanation)}
 </table></section>`;
@@ -74,6 +75,18 @@ function timelineRow({ timeline, ranges, gaps }: ClusterStatus["timelines"][numb
   const extent = first === undefined ? "no segments" : `${segments} segments, ${first} to ${last}`;
   const title = `Timeline ${timeline}`;
   return missing === 0 ? row(title, extent) : badRow(title, `${extent}; ${missing} missing`);
+}
+
+function spoolRow(spool: NonNullable<ClusterStatus["spools"]>[number]): Html {
+  const { path, files, oldestAgeSeconds, problem, incomplete, rejected } = spool;
+  const age = files === 0 ? "" : `, the oldest for ${oldestAgeSeconds} s`;
+  const faults = [
+    ...(problem === null ? [] : [problem]),
+    ...(incomplete.length === 0 ? [] : [`${incomplete.length} incomplete`]),
+    ...(rejected === 0 ? [] : [`${rejected} rejected`]),
+  ];
+  const text = [`${path}: ${files} files waiting${age}`, ...faults].join("; ");
+  return faults.length === 0 ? row("Spool", text) : badRow("Spool", text);
 }
 
 function row(title: string, value: string): Html {
