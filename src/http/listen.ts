@@ -1,10 +1,11 @@
 /** Where a server listens: a TCP address, or a unix socket that is never anybody else's. */
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { chmod, link, lstat, stat, unlink } from "node:fs/promises";
 import type { Server } from "node:http";
-import { type AddressInfo, connect, type ListenOptions } from "node:net";
-import { dirname, join } from "node:path";
+import { type AddressInfo, connect, createServer, type ListenOptions } from "node:net";
+import { basename, dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { WalarcError } from "../errors.ts";
 
 /** What `sun_path` holds on Linux, without its closing zero byte (unix(7)). */
@@ -12,6 +13,9 @@ const SOCKET_PATH_BYTES_MAX = 107;
 /** Connections that wait while the event loop is busy; a burst of archivers is no attack. */
 const BACKLOG = 511;
 const PROBE_MS = 2000;
+/** How long a dead socket may take to be replaced, by us or by somebody else. */
+const TAKEOVER_MS = 5000;
+const TURN_MS = 10;
 
 /** Resolves with the address that is listened on; with port 0 the system chooses one. */
 export async function listenOnTcp(
@@ -84,16 +88,39 @@ async function listenPrivately(server: Server, path: string): Promise<void> {
 }
 
 async function publish(ownPath: string, path: string): Promise<void> {
-  for (let attempt = 0; attempt < 3; attempt += 1) {
+  const deadline = performance.now() + TAKEOVER_MS;
+  while (performance.now() < deadline) {
     try {
       await link(ownPath, path);
       return;
     } catch (error) {
       if (!isCode(error, "EEXIST")) throw error;
     }
-    await removeDead(path);
+    using turn = await takeTurn(path);
+    if (turn === undefined) await delay(TURN_MS);
+    else await removeDead(path);
   }
   throw inUse(path);
+}
+
+/**
+ * The right to remove what stands at the path, or `undefined` while somebody else has it. Between
+ * finding a socket dead and removing it another server may put its own in that place, and that one
+ * must not go. The turn is a name that the kernel frees when its holder dies, whatever the way
+ * (an abstract socket, unix(7)).
+ */
+async function takeTurn(path: string): Promise<Disposable | undefined> {
+  const { dev, ino } = await stat(dirname(path));
+  const name = createHash("sha256").update(basename(path)).digest("hex").slice(0, 16);
+  const turn = createServer((stranger) => stranger.destroy());
+  turn.listen({ path: `\0walarc-${dev}-${ino}-${name}` });
+  try {
+    await once(turn, "listening");
+  } catch (error) {
+    if (isCode(error, "EADDRINUSE")) return undefined;
+    throw error;
+  }
+  return { [Symbol.dispose]: () => void turn.close() };
 }
 
 /** Removes the socket of a server that is gone; throws when it is anything else. */
