@@ -135,7 +135,11 @@ function spoolOptions(
   return {
     ...spool,
     log,
-    push: (name, body, options) => archive.push(cluster, name, body, options),
+    push: async (name, body, options) => {
+      const result = await archive.push(cluster, name, body, options);
+      metrics.storedBytes.inc({ cluster }, result.storedBytes);
+      return result;
+    },
     count: {
       pushed: (outcome) => metrics.pushes.inc({ cluster, outcome: PUSH_LABELS[outcome] }),
       rejected: (reason) => metrics.spoolRejected.inc({ cluster, reason }),

@@ -29,6 +29,8 @@ export type PushOutcome = "archived" | "already-archived" | "kept-aside";
 
 export interface PushResult extends PlainDigest {
   readonly outcome: PushOutcome;
+  /** Size of the archived object that this push made; 0 with any outcome but `archived`. */
+  readonly storedBytes: number;
 }
 
 /** A body that was read to its end, checked and staged. */
@@ -70,11 +72,10 @@ export async function pushWalFile(
   requireDigest(name, read.digest, options.sha256);
 
   await cluster.bind(read.binding, { signal });
-  const outcome = isNew ? await publishNew(cluster, name, read, signal) : undefined;
-  return {
-    ...read.digest,
-    outcome: outcome ?? (await compareWithStored(cluster, name, read, signal)),
-  };
+  const published = isNew ? await publishNew(cluster, name, read, signal) : undefined;
+  const outcome = published ?? (await compareWithStored(cluster, name, read, signal));
+  const storedBytes = outcome === "archived" ? read.storedBytes : 0;
+  return { ...read.digest, outcome, storedBytes };
 }
 
 /**

@@ -62,8 +62,9 @@ async function answerPush(
     if (!isMisfit(error, request)) countPush(parts, cluster, pushLabelOf(error));
     throw error;
   }
-  const { outcome, sha256, sizeBytes } = result;
+  const { outcome, sha256, sizeBytes, storedBytes } = result;
   countPush(parts, cluster, labelOf(outcome));
+  parts.metrics.storedBytes.inc({ cluster }, storedBytes);
   parts.metrics.pushSeconds.observe({ cluster }, reply.elapsedTime / 1000);
   return reply
     .code(outcome === "archived" ? 201 : 200)

@@ -107,6 +107,13 @@ test.each(["segment", "history", "backup"])(
   },
 );
 
+test("a push tells the size of the object that it made", async () => {
+  const file = segment(1);
+  const { storedBytes } = await scene.push(file);
+  expect(storedBytes).toBe((await stat(scene.objectPath(file.name))).size);
+  expect(await scene.push(file)).toMatchObject({ storedBytes: 0 });
+});
+
 test("another content of a partial segment is kept aside and does not hold up the archiver", async () => {
   const make = (seed: string) =>
     makePartial({ number: 1, segmentSizeBytes: MIB, content: "mixed", seed });

@@ -132,6 +132,13 @@ describe("a push", () => {
     expect(await scene.metric('walarc_received_bytes_total{cluster="main"}')).toBe(body.length);
     expect(await scene.metric('walarc_push_duration_seconds_count{cluster="main"}')).toBe(1);
   });
+
+  test("counts the bytes that were stored for it, once", async () => {
+    await using scene = await HttpScene.open();
+    await scene.ask(PUT);
+    await scene.ask(PUT);
+    expect(await scene.metric('walarc_stored_bytes_total{cluster="main"}')).toBe(BODY.length);
+  });
 });
 
 describe("a compressed push", () => {

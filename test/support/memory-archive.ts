@@ -61,13 +61,14 @@ export class MemoryArchive implements WalArchive {
     const archived = files.get(name.text);
     if (archived !== undefined && !archived.equals(bytes)) {
       if (name.kind === "partial")
-        return { outcome: "kept-aside", sha256, sizeBytes: bytes.length };
+        return { outcome: "kept-aside", sha256, sizeBytes: bytes.length, storedBytes: 0 };
       throw new WalarcError("conflict", `${name.text} is archived with different content`);
     }
     files.set(name.text, bytes);
     this.files.set(cluster, files);
-    const outcome = archived === undefined ? "archived" : "already-archived";
-    return { outcome, sha256, sizeBytes: bytes.length };
+    const result = { sha256, sizeBytes: bytes.length };
+    if (archived !== undefined) return { ...result, outcome: "already-archived", storedBytes: 0 };
+    return { ...result, outcome: "archived", storedBytes: bytes.length };
   }
 
   async fetch(
