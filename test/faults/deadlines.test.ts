@@ -157,6 +157,7 @@ for (const kind of ["ext4", "xfs"] as const) {
       const timeoutSeconds = 3;
       const options = { server: daemon.url, cluster: "hanging", timeoutSeconds };
       const files = Array.from({ length: PUSHES }, (_, at) => segment(100 + at));
+      await measureHealth();
       await mount.freeze();
 
       // A client leaves, but the call that hangs for it stays, and keeps a thread.
@@ -204,26 +205,43 @@ for (const kind of ["ext4", "xfs"] as const) {
     });
 
     let next = 1000;
+    let usualMs = 0;
 
-    /** Everything but the hanging cluster, again and again. */
-    async function watchTheRest(watchMs: number): Promise<void> {
+    /** How long the slowest answer takes while nothing hangs: this machine may do other things. */
+    async function measureHealth(): Promise<void> {
+      usualMs = 0;
+      for (let round = 0; round < 10; round++)
+        await watchTheRest(0, (tookMs) => {
+          usualMs = Math.max(usualMs, tookMs);
+        });
+    }
+
+    /** Everything but the hanging cluster, again and again, at least once. */
+    async function watchTheRest(watchMs: number, judge = expectUsual): Promise<void> {
       const sound = { ...place(), cluster: "sound" };
       const began = performance.now();
       do {
         const file = segment((next += 1));
-        await quickly("/healthz", async () => (await daemon.get("/healthz")).status === 200);
-        await quickly("/metrics", async () => (await daemon.get("/metrics")).status === 200);
-        await quickly("/readyz", async () => (await daemon.get("/readyz")).status > 0);
-        await quickly("a push", async () => (await pushWal(file, sound)).status === 201);
-        await quickly("a fetch", async () => (await fetchWal(file.name, sound)).status === 200);
-        await delay(200);
+        judge(await timed("/healthz", async () => (await daemon.get("/healthz")).status === 200));
+        judge(await timed("/metrics", async () => (await daemon.get("/metrics")).status === 200));
+        judge(await timed("/readyz", async () => (await daemon.get("/readyz")).status > 0));
+        judge(await timed("a push", async () => (await pushWal(file, sound)).status === 201));
+        judge(
+          await timed("a fetch", async () => (await fetchWal(file.name, sound)).status === 200),
+        );
+        await delay(watchMs === 0 ? 0 : 200);
       } while (performance.now() - began < watchMs);
+    }
+
+    function expectUsual(tookMs: number): void {
+      expect(tookMs, "ms for an answer").toBeLessThan(Math.max(ANSWER_MS_MAX, 3 * usualMs));
     }
   });
 }
 
-async function quickly(what: string, ask: () => Promise<boolean>): Promise<void> {
+/** Asks for something that must succeed; how long it took. */
+async function timed(what: string, ask: () => Promise<boolean>): Promise<number> {
   const began = performance.now();
   expect(await ask(), what).toBe(true);
-  expect(performance.now() - began, `${what}, in ms`).toBeLessThan(ANSWER_MS_MAX);
+  return performance.now() - began;
 }

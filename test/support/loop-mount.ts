@@ -40,8 +40,8 @@ process.once("exit", () => {
 
 /**
  * A file system of its own in a file, on which the power can be cut. What was not made durable is
- * then gone, as after a real cut: the page cache, and what the journal had not yet committed. ext4 is
- * mounted with commit=300, so that no timer commits the journal for a writer who forgot to.
+ * then gone, as after a real cut: the page cache, and what the journal had not yet committed. ext4
+ * is mounted with commit=300, so that no timer commits the journal for a writer who forgot to.
  */
 export class LoopMount implements AsyncDisposable {
   /** The mount point. */
@@ -78,8 +78,8 @@ export class LoopMount implements AsyncDisposable {
   }
 
   /**
-   * From now on the file system answers every call with an error, and nothing more reaches its disk.
-   * Synchronous, so that not one more call of this process slips in between.
+   * From now on the file system answers every call with an error, and nothing more reaches its
+   * disk. Synchronous, so that not one more call of this process slips in between.
    */
   pullPlug(): void {
     const script = `open(F, "<", $ARGV[0]) or die $!; $how = pack("I", ${NO_LOG_FLUSH});
