@@ -1,7 +1,7 @@
 /** For monitoring, and for people with a browser. */
 import type { FastifyInstance } from "fastify";
 import { goneSignal } from "./answer.ts";
-import { requireSomewhere } from "./auth.ts";
+import { type Caller, requireSomewhere } from "./auth.ts";
 import { statusOfAll } from "./cluster-routes.ts";
 import { sendProblem } from "./problem.ts";
 import type { RouteParts } from "./parts.ts";
@@ -14,12 +14,13 @@ export async function operationsRoutes(server: FastifyInstance, parts: RoutePart
   // The process answers. Nothing else is asked, so that no sick store gets it restarted.
   server.get("/healthz", async () => ({ status: "ok" }));
 
-  // Not logged: a probe asks every few seconds, and who turned red has said so.
-  server.get("/readyz", async (_request, reply) => {
+  // Not logged: a probe asks every few seconds, and who turned red has said so. Why it is red may
+  // name clusters and paths, so that is for readers.
+  server.get("/readyz", async (request, reply) => {
     const { ready, reasons } = readiness();
     if (ready) return { ready };
-    const failure = new WalarcError("store-failed", `not ready: ${reasons.join("; ")}`);
-    return sendProblem(reply, failure);
+    const why = mayRead(access.callerOf(request.raw)) ? `: ${reasons.join("; ")}` : "";
+    return sendProblem(reply, new WalarcError("store-failed", `not ready${why}`));
   });
 
   server.get("/metrics", async (request, reply) => {
@@ -37,6 +38,10 @@ export async function operationsRoutes(server: FastifyInstance, parts: RoutePart
       .header("referrer-policy", "no-referrer")
       .send(statusPage({ clusters, readiness: readiness() }));
   });
+}
+
+function mayRead(caller: Caller): boolean {
+  return caller.rights.some(({ scopes }) => scopes.includes("read"));
 }
 
 /** Without the lines about clusters that the caller may not see. Cluster names need no escapes. */

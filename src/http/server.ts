@@ -1,4 +1,5 @@
 /** The HTTP server of one listener: limits, failures and its end. Routes know nothing of that. */
+import { randomBytes } from "node:crypto";
 import { createServer as createNodeServer, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
@@ -67,6 +68,8 @@ function createInstance(parts: ServerParts, limits: Limits): FastifyInstance {
   return fastify({
     loggerInstance: parts.log,
     logController: new LogController({ disableRequestLogging: true }),
+    // Unlike a count, one of its own across listeners and restarts.
+    genReqId: () => randomBytes(6).toString("base64url"),
     rewriteUrl: literalTarget,
     return503OnClosing: false,
     routerOptions: { maxParamLength: HEAD_BYTES_MAX },

@@ -75,6 +75,20 @@ describe("over TCP", () => {
     expect([...statuses.values()]).toEqual([200, 200, 401, 401, 401, 401]);
   });
 
+  test("why the server is not ready is told to readers only", async () => {
+    await using scene = await HttpScene.open({ tokens: TOKENS });
+    scene.readiness = { ready: false, reasons: ["/var/lib/secret is full"] };
+    for (const [caller, isTold] of [
+      ["nobody", false],
+      ["pusher", false],
+      ["reader", true],
+    ] as const) {
+      const headers = { authorization: `Bearer walarc_${caller}` };
+      const answer = await scene.ask({ path: "/readyz", headers });
+      expect([answer.status, answer.body.toString().includes("secret")]).toEqual([503, isTold]);
+    }
+  });
+
   test("denied pushes and fetches are counted and logged", async () => {
     await using scene = await HttpScene.open({ tokens: TOKENS });
     await scene.ask(PUT);

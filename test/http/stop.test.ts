@@ -6,7 +6,7 @@ const PATH = "/v1/clusters/main/wal/000000010000000A000000FF";
 const PUT = `PUT ${PATH} HTTP/1.1\r\nhost: x\r\n`;
 
 test("a stop lets running requests finish and takes no new ones", async () => {
-  await using scene = await HttpScene.open();
+  await using scene = await HttpScene.open({ shutdownGraceMs: 60_000 });
   const { promise, resolve } = Promise.withResolvers<void>();
   scene.archive.beforePush = () => promise;
   using idle = await scene.wire();
@@ -49,7 +49,7 @@ test("a stop waits no longer than its grace", async () => {
 });
 
 test("a connection whose answer promised to keep it is closed with the answer", async () => {
-  await using scene = await HttpScene.open();
+  await using scene = await HttpScene.open({ shutdownGraceMs: 60_000 });
   scene.archive.files.get("main")?.set(PATH.slice(-24), Buffer.alloc(32 * 1024 * 1024));
   using wire = await scene.wire();
   wire.socket.pause();
