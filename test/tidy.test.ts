@@ -36,6 +36,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ daemon.ts types:archive/ types:retention/",
   "commands.ts": "errors.ts version.ts cli/",
   "standalone.ts": "errors.ts version.ts cli/",
+  "standalone/": "",
   "main.ts": "errors.ts version.ts cli/ commands.ts",
 };
 

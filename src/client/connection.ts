@@ -40,8 +40,9 @@ export async function connectorTo(endpoint: Endpoint): Promise<Connector> {
   const begin = await beginner(endpoint);
   return (take) => {
     const buffer = Buffer.allocUnsafe(BUFFER_BYTES);
-    const callback = (count: number) => {
-      take(buffer.subarray(0, count));
+    // The buffer it is called with: a runtime that reads into its own need not copy.
+    const callback = (count: number, bytes: Uint8Array) => {
+      take(Buffer.from(bytes.buffer, bytes.byteOffset, count));
       return true;
     };
     const socket = begin({ buffer, callback });

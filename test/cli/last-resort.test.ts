@@ -21,7 +21,8 @@ const DISASTERS: Readonly<Record<string, string>> = {
   "something thrown that is no error": `setTimeout(() => { throw undefined; }, 1);`,
   "nothing left to wait for": `
     global.setTimeout = () => {};
-    require("node:net").connect = () => new (require("node:net").Socket)();
+    if (globalThis.Bun) Bun.connect = () => new Promise(() => {});
+    else require("node:net").connect = () => new (require("node:net").Socket)();
   `,
 };
 

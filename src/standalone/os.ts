@@ -1,0 +1,4 @@
+/** Stands in for `node:os`, which only some calls need. */
+export function hostname(): string {
+  return process.getBuiltinModule("node:os").hostname();
+}
