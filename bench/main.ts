@@ -1,4 +1,5 @@
 /** `npm run bench [NAME…]`: all tools in one run, interleaved; figures are medians and ratios. */
+import { benchRetention } from "./retention.ts";
 import { benchScale } from "./scale.ts";
 import { benchConcurrency, benchFetch, benchPush } from "./segments.ts";
 import { Stage } from "./stage.ts";
@@ -15,3 +16,4 @@ if (isWanted("segments")) {
   await benchConcurrency(stage);
 }
 if (isWanted("scale")) await benchScale();
+if (isWanted("retention")) await benchRetention();

@@ -12,7 +12,7 @@ import { printTable, type Row } from "./table.ts";
 const ASKED = 200;
 
 /** Empty objects: status and misses are answered from names, and a million whole ones would be 2 TB. */
-async function fillStore(directory: string, segments: number): Promise<void> {
+export async function fillStore(directory: string, segments: number): Promise<void> {
   await mkdir(join(directory, "clusters/bench"), { recursive: true });
   const binding = {
     systemIdentifier: "7312345678901234567",
