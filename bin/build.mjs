@@ -79,6 +79,8 @@ const commands = await build({
   target: "node24",
   // Node has it; esbuild's own rendering rethrows in a loop what an earlier turn has thrown.
   supported: { using: true },
+  // Node has it; esbuild's own rendering rethrows in a loop what an earlier turn has thrown.
+  supported: { using: true },
 });
 const standalone = await build({
   ...common,

@@ -17,6 +17,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<Command>>> = {
   standby: async () => (await import("./cli/standby-command.ts")).standbyCommand,
   hold: async () => (await import("./cli/hold-command.ts")).holdCommand,
   prune: async () => (await import("./cli/prune-command.ts")).pruneCommand,
+  import: async () => (await import("./cli/import-command.ts")).importCommand,
   token: async () => (await import("./cli/token-command.ts")).tokenCommand,
   "check-config": async () => (await import("./cli/check-config-command.ts")).checkConfigCommand,
 };

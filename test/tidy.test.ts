@@ -24,6 +24,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "lifecycle.ts": "",
   "postgres/": "errors.ts",
   "client/": "errors.ts config/",
+  "import/": "errors.ts wal/ client/",
   "store/": "errors.ts disk/ object/ telemetry/",
   "retention/": "errors.ts wal/ store/store.ts",
   "spool/": "errors.ts wal/ disk/ lifecycle.ts",
@@ -33,7 +34,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "daemon.ts":
     "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ store/ retention/ spool/ archive/ http/",
   "cli/":
-    "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ daemon.ts types:archive/ types:retention/",
+    "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ import/ daemon.ts types:archive/ types:retention/",
   "commands.ts": "errors.ts version.ts cli/",
   "standalone.ts": "errors.ts version.ts cli/",
   "standalone/": "",

@@ -23,7 +23,12 @@ import { checkFirstPage, readFirstPage } from "../wal/first-page.ts";
 import { parseHistory } from "../wal/history.ts";
 import { requireWalName, type WalName } from "../wal/name.ts";
 import { identityHeader } from "./identity.ts";
-import { openSourceFile, readSource, requireUnchanged, type SourceFile } from "./source-file.ts";
+import {
+  openSourceFile,
+  readSource,
+  requireUnchanged,
+  type SourceFile,
+} from "../client/source-file.ts";
 
 const BUFFER_BYTES = 1024 * 1024;
 /** History and backup history files are a few hundred bytes. */

@@ -22,11 +22,14 @@ under way are done, a second one at once. Without --config it reads
     isClient: false,
   },
   push: {
-    usage: "PATH",
+    usage: "[--spool DIR] PATH",
     summary: "archive a WAL file: archive_command = 'walarc push %p'",
     text: `
 Ends with 0 once the WAL file is durable in the store, and with 0 if the archive already
-holds the same content. Any other end is a failure, which PostgreSQL retries.`,
+holds the same content. Any other end is a failure, which PostgreSQL retries.
+
+  --spool DIR   put it into a directory of this host that the daemon drains, instead: ends
+                with 0 once it is durable there, whether the daemon runs or not`,
     isClient: true,
   },
   fetch: {
@@ -89,6 +92,16 @@ taken, an investigation, a move.`,
     text: `
 Does now what the daemon does by itself once per interval. With --dry-run nothing is removed:
 it prints what would be, how much, and which claim holds the rest.`,
+    isClient: true,
+  },
+  import: {
+    usage: "DIR [--json]",
+    summary: "take over the WAL files of a plain archive directory",
+    text: `
+Archives every WAL file below DIR, history files first, and leaves DIR as it is. Files may be
+compressed (.gz, .zst, .lz4, .bz2, .xz). What is archived already is compared, not sent, so
+an import that was interrupted is simply run again. Ends with 0 when all is archived.
+--timeout is for each file.`,
     isClient: true,
   },
   token: {

@@ -13,7 +13,7 @@ import {
   readSource,
   requireUnchanged,
   type SourceFile,
-} from "./source-file.ts";
+} from "../client/source-file.ts";
 
 /**
  * `walarc push PATH`, the archive_command. Resolves only when the archive has said that the file is
