@@ -3,7 +3,7 @@
  * small for that reason, commands.cjs with everything else, and walarc-client, which needs no Node.
  * All are CommonJS: an ES module that imports Node's own modules by name starts 30 ms later.
  */
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { builtinModules } from "node:module";
 import { dirname, join } from "node:path";
@@ -13,6 +13,15 @@ import { build } from "esbuild";
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 
+/** The runtime's own variables, which the standalone client shall not listen to. */
+const SEALED_VARIABLES = [
+  "BUN_BE_BUN",
+  "BUN_OPTIONS",
+  "BUN_INSPECT",
+  "BUN_INSPECT_CONNECT_TO",
+  "BUN_INSPECT_PRELOAD",
+];
+const USAGE_STATUS = 2;
 const BUN_ARCHITECTURES = { x64: "x64", arm64: "aarch64" };
 
 const common = {
@@ -79,8 +88,6 @@ const commands = await build({
   target: "node24",
   // Node has it; esbuild's own rendering rethrows in a loop what an earlier turn has thrown.
   supported: { using: true },
-  // Node has it; esbuild's own rendering rethrows in a loop what an earlier turn has thrown.
-  supported: { using: true },
 });
 const standalone = await build({
   ...common,
@@ -125,6 +132,7 @@ function buildStandalone(code) {
     const flags = ["--minify", "--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"];
     const args = ["build", "--compile", "--format=cjs", "--bytecode", ...flags, source];
     execFileSync(bun, [...args, "--outfile", temporary], { stdio: "pipe" });
+    seal(temporary);
     execFileSync(temporary, ["--version"], { stdio: "pipe" });
     renameSync(temporary, target);
   } catch (error) {
@@ -133,5 +141,28 @@ function buildStandalone(code) {
   } finally {
     rmSync(source, { force: true });
     rmSync(temporary, { force: true });
+  }
+}
+
+/**
+ * Takes from the runtime the names of the variables with which it would do something else than push
+ * or fetch: BUN_OPTIONS=--version ends every push with 0, and BUN_BE_BUN every fetch with 1. As it
+ * cannot be told to ignore them, it now looks for names that no variable has.
+ */
+function seal(path) {
+  const bytes = readFileSync(path);
+  for (const name of SEALED_VARIABLES) {
+    const text = `\0${name}\0`;
+    const at = bytes.indexOf(text);
+    if (at < 0 || bytes.indexOf(text, at + 1) >= 0) throw new Error(`where is ${name}?`);
+    bytes.write("=", at + 1);
+  }
+  writeFileSync(path, bytes);
+  for (const [name, value] of [
+    ["BUN_BE_BUN", "1"],
+    ["BUN_OPTIONS", "--version"],
+  ]) {
+    const { status } = spawnSync(path, ["push"], { env: { [name]: value } });
+    if (status !== USAGE_STATUS) throw new Error(`${name} ends a push with ${status}`);
   }
 }

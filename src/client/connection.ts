@@ -64,7 +64,8 @@ async function beginner({ address, tls }: Endpoint): Promise<(onread: OnReadOpts
     const secureContext = createSecureContext(tls);
     return (onread) => {
       // A name of its own, because the types lack `onread`: tls takes it as net does.
-      const tlsOptions = { ...options, ...servername, secureContext, onread };
+      const tls = { secureContext, rejectUnauthorized: true }; // Whatever the environment says.
+      const tlsOptions = { ...options, ...servername, ...tls, onread };
       return connectTls(tlsOptions);
     };
   } catch (error) {

@@ -1,4 +1,6 @@
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { FAILURES, STOP_STATUS } from "../../src/errors.ts";
@@ -118,8 +120,18 @@ async function runHooked(
   if (runtime === "node") return await runNode(process.execPath, ["--require", hook], args, cwd);
   const { account } = scene.workspace;
   const env = { ...scene.installation.env, BUN_OPTIONS: `--preload=${hook}` };
-  const client = join(scene.installation.walarc, "../../dist/walarc-client");
-  return await runCommand(client, args, { account, cwd, env });
+  return await runCommand(await openedClient(), args, { account, cwd, env });
+}
+
+/** A copy of the standalone client that heeds the variable from which the build sealed it off. */
+async function openedClient(): Promise<string> {
+  const path = scene.workspace.path("opened-client");
+  if (existsSync(path)) return path;
+  const bytes = await readFile(join(scene.installation.walarc, "../../dist/walarc-client"));
+  const sealed = bytes.indexOf("\0=UN_OPTIONS\0");
+  expect(sealed).toBeGreaterThan(0);
+  bytes.write("B", sealed + 1);
+  return await scene.workspace.writeFile(path, bytes, 0o755);
 }
 
 async function runNode(

@@ -50,10 +50,12 @@ describe.each(RUNTIMES)("%s:", (runtime) => {
 
     test("nothing is sent to a server that nobody vouches for", async () => {
       await using server = await TestServer.listen({}, ARCHIVED);
-      const outcome = await scene.run(["push", "--server", server.url, segmentFile]);
-      expect(outcome).toMatchObject({ status: FAILURES.unreachable.exit });
-      expect(outcome.stderr).toContain("certificate");
-      expect(server.bytesTaken).toBe(0);
+      for (const env of [{}, { NODE_TLS_REJECT_UNAUTHORIZED: "0" }]) {
+        const outcome = await scene.run(["push", "--server", server.url, segmentFile], { env });
+        expect(outcome).toMatchObject({ status: FAILURES.unreachable.exit });
+        expect(outcome.stderr).toContain("certificate");
+        expect(server.bytesTaken).toBe(0);
+      }
     });
 
     test("a client certificate opens a server that wants one", async () => {
