@@ -51,32 +51,24 @@ export async function requireCommand(
   throw new Error(`${command} ${args.join(" ")} ended with ${how}\n${outcome.stderr}`);
 }
 
-/** Services still running, so that a test run which dies early takes them along. */
-const running = new Set<Service>();
-process.once("exit", () => {
-  for (const service of running) service.signal(service.lastSignal);
-});
-
 /**
  * A child that runs until it is told to stop; whatever it says goes to `logFile`, over restarts.
  */
 export class Service {
   readonly name: string;
   readonly logFile: string;
-  /** What ends it at once, children included. */
-  readonly lastSignal: NodeJS.Signals;
   /** Resolves when it has ended, with its status or the signal that ended it. */
   readonly ended: Promise<number | NodeJS.Signals>;
   readonly #child: ChildProcess;
+  #isRunning = true;
 
   constructor(
     command: string,
     args: readonly string[],
-    options: Surroundings & { name: string; logFile: string; lastSignal: NodeJS.Signals },
+    options: Surroundings & { name: string; logFile: string },
   ) {
     this.name = options.name;
     this.logFile = options.logFile;
-    this.lastSignal = options.lastSignal;
     const log = openSync(options.logFile, "a", 0o644);
     this.#child = spawn(command, args, {
       ...identity(options.account),
@@ -85,9 +77,8 @@ export class Service {
       stdio: ["ignore", log, log],
     });
     closeSync(log);
-    running.add(this);
     this.ended = once(this.#child, "exit").then(([status, signal]: unknown[]) => {
-      running.delete(this);
+      this.#isRunning = false;
       return (status ?? signal) as number | NodeJS.Signals;
     });
   }
@@ -98,7 +89,7 @@ export class Service {
   }
 
   get isRunning(): boolean {
-    return running.has(this);
+    return this.#isRunning;
   }
 
   signal(signal: NodeJS.Signals): void {

@@ -99,7 +99,6 @@ export class WalarcDaemon implements AsyncDisposable {
       env: installation.env,
       name: "walarc serve",
       logFile: this.logFile,
-      lastSignal: "SIGKILL",
     });
     this.#service = service;
     await eventually(

@@ -119,7 +119,6 @@ export class PostgresCluster implements AsyncDisposable {
       env: { ...this.#env, ...env },
       name: this.name,
       logFile: this.logFile,
-      lastSignal: "SIGQUIT",
     });
   }
 

@@ -1,4 +1,5 @@
-import { chmodSync, rmSync } from "node:fs";
+import { type ChildProcess, spawn } from "node:child_process";
+import { chmodSync } from "node:fs";
 import {
   chmod,
   chown,
@@ -10,16 +11,28 @@ import {
   stat,
   writeFile,
 } from "node:fs/promises";
+import { Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Account, serverAccount } from "./account.ts";
 import { runCommand } from "./child.ts";
 
-/** Directories not yet disposed, so that a test run which dies early removes them too. */
-const directories = new Set<string>();
-process.once("exit", () => {
-  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
-});
+/**
+ * Tidies up after a test run that was broken off: it ends what was started from the directory, and
+ * removes that. It hears of the end by the pipe between them, which closes whatever ends the run; of
+ * a workspace that was disposed it is told by a line.
+ */
+const GUARD = `
+read -r line && exit
+for signal in QUIT KILL; do
+  for file in $(grep -lsF "$1/" /proc/[0-9]*/cmdline); do
+    pid=\${file#/proc/}
+    kill -$signal "\${pid%/cmdline}" 2>/dev/null
+  done
+  sleep 1
+done
+rm -rf "$1"
+`;
 
 /**
  * A temporary directory that the server account owns and can enter, whoever runs the tests and
@@ -28,17 +41,18 @@ process.once("exit", () => {
 export class Workspace implements AsyncDisposable {
   readonly directory: string;
   readonly account: Account;
+  readonly #guard: ChildProcess;
 
   private constructor(directory: string, account: Account) {
     this.directory = directory;
     this.account = account;
+    this.#guard = guard(directory);
   }
 
   static async create(): Promise<Workspace> {
     const account = serverAccount();
     for (const parent of [tmpdir(), "/tmp"]) {
       const directory = await mkdtemp(join(parent, "walarc-"));
-      directories.add(directory);
       const workspace = new Workspace(directory, account);
       await chmod(directory, 0o755);
       await workspace.#give(directory);
@@ -71,12 +85,23 @@ export class Workspace implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await rm(this.directory, { recursive: true, force: true, maxRetries: 5 });
-    directories.delete(this.directory);
+    this.#guard.stdin?.end("done\n");
   }
 
   async #give(path: string): Promise<void> {
     if (process.getuid?.() === 0) await chown(path, this.account.uid, this.account.gid);
   }
+}
+
+function guard(directory: string): ChildProcess {
+  const child = spawn("/bin/sh", ["-c", GUARD, "guard", directory], {
+    detached: true, // Not to be ended by what ends the run.
+    stdio: ["pipe", "ignore", "ignore"],
+  });
+  // The run need not wait for it.
+  child.unref();
+  if (child.stdin instanceof Socket) child.stdin.unref();
+  return child;
 }
 
 /** The same file at a second place, readable by all: linked where that will do, else copied. */
