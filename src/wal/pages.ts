@@ -64,7 +64,7 @@ export class SegmentPages {
       window = this.#takePage(view, at, window);
     }
     [this.#beforeLast, this.#last] = window.map((page) => page && keep(page));
-    this.#carry = rest.slice(at);
+    this.#carry = new Uint8Array(rest.subarray(at));
   }
 
   /** To be asked when all bytes were taken. */
