@@ -25,25 +25,23 @@ export async function passwordIn(path: string, use: PasswordUse): Promise<string
   }
 }
 
+/** The first four fields, each up to a colon that no backslash precedes, and the rest. */
+const LINE = /^((?:[^\\:]|\\.)*):((?:[^\\:]|\\.)*):((?:[^\\:]|\\.)*):((?:[^\\:]|\\.)*):(.*)$/;
+
 export function findPassword(text: string, use: PasswordUse): string | undefined {
   // A directory of sockets is called localhost there.
-  const host = use.host.startsWith("/") ? ["localhost", use.host] : [use.host];
-  const wanted = [host, [String(use.port)], [use.database], [use.user]];
+  const hosts = use.host.startsWith("/") ? ["localhost", use.host] : [use.host];
+  const wanted = [hosts, [String(use.port)], [use.database], [use.user]];
   for (const line of text.split(/\r?\n/)) {
-    if (line.startsWith("#")) continue;
-    const fields = fieldsOf(line);
-    if (fields.length < 5) continue;
-    const fits = wanted.every((choices, index) => {
-      const field = fields[index] ?? "";
-      return field === "*" || choices.includes(unescaped(field));
+    const [, ...fields] = line.startsWith("#") ? [] : (LINE.exec(line) ?? []);
+    const password = fields.pop();
+    if (password === undefined) continue;
+    const fits = fields.every((field, index) => {
+      return field === "*" || wanted[index]?.includes(unescaped(field));
     });
-    if (fits) return unescaped(fields.slice(4).join(":"));
+    if (fits) return unescaped(password);
   }
   return undefined;
-}
-
-function fieldsOf(line: string): string[] {
-  return line.match(/(?:[^\\:]|\\.)*(?::|$)/g)?.map((field) => field.replace(/:$/, "")) ?? [];
 }
 
 function unescaped(field: string): string {
