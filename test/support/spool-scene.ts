@@ -38,15 +38,16 @@ export class SpoolScene implements AsyncDisposable {
     this.archive = archive;
   }
 
-  static async open(): Promise<SpoolScene> {
+  /** `store`: a directory for the store, on a file system of its own perhaps. */
+  static async open(options: { store?: string } = {}): Promise<SpoolScene> {
     await using stack = new AsyncDisposableStack();
     const root = mkdtempSync(join(tmpdir(), "walarc-spool-"));
     stack.defer(() => rm(root, { recursive: true, force: true }));
     mkdirSync(join(root, "spool"), { mode: 0o700 });
-    const store = stack.use(await DiskStore.open(join(root, "store")));
+    const store = stack.use(await DiskStore.open(options.store ?? join(root, "store")));
     const log = pino({ level: "silent" });
-    const options = { store, log, compressionLevel: 1, clusters: new Map(), signal };
-    const archive = stack.use(await Archive.open(options));
+    const parts = { store, log, compressionLevel: 1, clusters: new Map(), signal };
+    const archive = stack.use(await Archive.open(parts));
     return new SpoolScene(root, stack.move(), archive);
   }
 
