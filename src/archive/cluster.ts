@@ -127,6 +127,16 @@ export class ClusterArchive {
     for (const name of found.damaged) this.damaged.add(name);
     this.#isLoaded = true;
     this.totals.startCounting();
+    void this.#loadClaims();
+  }
+
+  /** At once, so that from now on arrivals are timed; no push waits for it, or fails with it. */
+  async #loadClaims(): Promise<void> {
+    try {
+      await this.retention.register.load({ signal: AbortSignal.timeout(LOAD_DEADLINE_MS) });
+    } catch (error) {
+      this.log.warn({ cluster: this.name, err: error }, "claims not read yet");
+    }
   }
 
   /**

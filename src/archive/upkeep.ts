@@ -20,12 +20,15 @@ const STEP_INTERVAL_MS_MAX = 5000;
 /** Starts it for the clusters there are, and for each new one. Disposing it waits for its steps. */
 export function startUpkeep(archive: Archive, options: UpkeepOptions): AsyncDisposable {
   const loops = new AsyncDisposableStack();
-  const known = new Set<string>();
+  const known = new Set<ClusterArchive>();
   const look = async () => {
+    // Not those that a first push has only begun to make, and that may vanish again.
+    const names = new Set(archive.clusters());
     for (const cluster of archive.loadedClusters()) {
+      if (!names.has(cluster.name)) continue;
       cluster.retention.register.tick();
-      if (known.has(cluster.name)) continue;
-      known.add(cluster.name);
+      if (known.has(cluster)) continue;
+      known.add(cluster);
       startFor(cluster, options, loops);
     }
   };

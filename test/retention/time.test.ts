@@ -310,7 +310,7 @@ test("jumps of the clock never make more removable, at any moment of 300 random 
   let removals = 0;
   await fc.assert(
     fc.asyncProperty(
-      fc.array(events, { minLength: 5, maxLength: 60 }),
+      fc.array(events, { minLength: 20, maxLength: 70 }),
       fc.record({
         keepForMs: fc.option(fc.integer({ min: 1, max: 60_000 }), { nil: undefined }),
         staleAfterMs: fc.integer({ min: 1, max: 60_000 }),
