@@ -19,8 +19,8 @@ import { runCommand } from "./child.ts";
 
 /**
  * Tidies up after a test run that was broken off: it ends what was started from the directory, and
- * removes that. It hears of the end by the pipe between them, which closes whatever ends the run; of
- * a workspace that was disposed it is told by a line.
+ * removes that. It hears of the end by the pipe between them, which closes whatever ends the run;
+ * of a workspace that was disposed it is told by a line.
  */
 const GUARD = `
 read -r line && exit
