@@ -130,6 +130,8 @@ function buildStandalone(code) {
   try {
     // Without the last flags it would read .env and bunfig.toml in PostgreSQL's data directory.
     const flags = ["--minify", "--no-compile-autoload-dotenv", "--no-compile-autoload-bunfig"];
+    // It is over before any compilation of its code would pay.
+    flags.push("--compile-jit-policy=10000");
     const args = ["build", "--compile", "--format=cjs", "--bytecode", ...flags, source];
     execFileSync(bun, [...args, "--outfile", temporary], { stdio: "pipe" });
     seal(temporary);
@@ -147,7 +149,8 @@ function buildStandalone(code) {
 /**
  * Takes from the runtime the names of the variables with which it would do something else than push
  * or fetch: BUN_OPTIONS=--version ends every push with 0, and BUN_BE_BUN every fetch with 1. As it
- * cannot be told to ignore them, it now looks for names that no variable has.
+ * cannot be told to ignore them, it now looks for names that no variable has. What is left tunes or
+ * traces its engine (BUN_JSC_*), or changes any program (LD_PRELOAD).
  */
 function seal(path) {
   const bytes = readFileSync(path);
