@@ -4,7 +4,7 @@ import type { Catalog } from "../wal/catalog.ts";
 import { parseWalName } from "../wal/name.ts";
 import type { Claim } from "../wal/retention.ts";
 import { bytesWindowStart, endsOf, windowClaim } from "../wal/window.ts";
-import { type HoldRecord, isOver } from "./hold.ts";
+import { type HoldRecord, phaseOf } from "./hold.ts";
 import type { RetentionPolicy } from "./policy.ts";
 import type { ReportSource, StandbyRecord } from "./standby.ts";
 
@@ -125,7 +125,11 @@ function holdClaims({ holds, now }: Claimants): Claim[] {
   const claims: Claim[] = [];
   for (const [name, hold] of holds) {
     if (hold === "damaged") claims.push({ kind: "hold", name, from: undefined, doubt: DAMAGED });
-    else if (!isOver(hold, now)) claims.push({ kind: "hold", name, from: hold.from });
+    if (hold === "damaged") continue;
+    const phase = phaseOf(hold, now);
+    if (phase === "over") continue;
+    const isEnding = phase === "ending" ? { isEnding: true as const } : {};
+    claims.push({ kind: "hold", name, from: hold.from, ...isEnding });
   }
   return claims;
 }

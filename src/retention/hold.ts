@@ -30,9 +30,17 @@ export function parseHold(fields: Fields): HoldRecord | undefined {
 
 /**
  * Whether the hold's time is over. The time of day alone may jump, so as much time must have been
- * served as the hold was to last; and the time of day must agree.
+ * served as the hold was to last; and the time of day must agree. As long as only one of them says
+ * so, the hold is ending.
  */
-export function isOver(hold: HoldRecord, now: { wallMs: number; servedMs: number }): boolean {
-  if (hold.until === undefined || hold.lastsMs === undefined) return false;
-  return now.wallMs >= Date.parse(hold.until) && now.servedMs - hold.putMs >= hold.lastsMs;
+export function phaseOf(
+  hold: HoldRecord,
+  now: { wallMs: number; servedMs: number },
+): "holding" | "ending" | "over" {
+  if (hold.until === undefined || hold.lastsMs === undefined) return "holding";
+  const signs = [
+    now.wallMs >= Date.parse(hold.until),
+    now.servedMs - hold.putMs >= hold.lastsMs,
+  ].filter(Boolean);
+  return (["holding", "ending", "over"] as const)[signs.length] ?? "over";
 }

@@ -8,7 +8,7 @@ import { WalarcError } from "../errors.ts";
 import type { Signalled } from "../store/store.ts";
 import type { PlacedName } from "../wal/name.ts";
 import { type Claimants, type Standby, standbysOf } from "./claims.ts";
-import { type HoldRecord, isOver } from "./hold.ts";
+import { type HoldRecord, phaseOf } from "./hold.ts";
 import { requireClaimantName } from "./keys.ts";
 import type { RetentionPolicy } from "./policy.ts";
 import { Records, type RecordsOwner } from "./records.ts";
@@ -173,11 +173,13 @@ export class Register {
   /** Removes the holds whose time is over. */
   async tidy(options: Signalled): Promise<void> {
     const { holds, now } = await this.load(options);
-    const isAnyOver = holds.values().some((hold) => hold !== "damaged" && isOver(hold, now));
+    const isAnyOver = holds
+      .values()
+      .some((hold) => hold !== "damaged" && phaseOf(hold, now) === "over");
     if (!isAnyOver) return;
     await this.decide(async ({ holds, now }) => {
       for (const [hold, record] of holds) {
-        if (record === "damaged" || !isOver(record, now)) continue;
+        if (record === "damaged" || phaseOf(record, now) !== "over") continue;
         await this.#records.removeHold(hold, options);
         this.#log("hold ended", { hold, until: record.until });
       }

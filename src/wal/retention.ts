@@ -18,6 +18,8 @@ export interface Claim {
   readonly from: PlacedName | undefined;
   /** Why `from` is not known, or cannot be relied on. */
   readonly doubt?: string | undefined;
+  /** It may be over: it keeps WAL, but where it is alone it is no reason to let older WAL go. */
+  readonly isEnding?: true | undefined;
 }
 
 /** Segments of one timeline, by number, both ends included. */
@@ -49,6 +51,7 @@ export function planRetention(catalog: Catalog, claims: readonly Claim[]): Reten
   const doubtful = judged.filter((claim) => claim.doubt !== undefined);
   if (doubtful.length > 0) return { ...nothing, heldBy: doubtful };
 
+  if (judged.every(({ isEnding }) => isEnding === true)) return { ...nothing, heldBy: [] };
   const horizon = oldest(judged.flatMap(({ from }) => from ?? []));
   if (horizon === undefined) return { ...nothing, heldBy: [] };
   return {

@@ -13,6 +13,7 @@ export function removableIn(world: World): string[] {
 
 function neededFrom(world: World): string[] | "everything" {
   const from: string[] = [];
+  const ending: string[] = [];
   const { standbys, holds, configured, policy, now } = world;
 
   if (configured.some((name) => !standbys.some((standby) => standby.name === name))) {
@@ -29,9 +30,10 @@ function neededFrom(world: World): string[] | "everything" {
 
   for (const { from: start, end, putMs, isDamaged } of holds) {
     if (isDamaged) return "everything";
-    const isOver =
-      end !== undefined && now.wallMs >= end.untilMs && now.servedMs >= putMs + end.lastsMs;
-    if (!isOver) from.push(start);
+    const isPast = end !== undefined && now.wallMs >= end.untilMs;
+    const isServed = end !== undefined && now.servedMs >= putMs + end.lastsMs;
+    if (isPast && isServed) continue;
+    (isPast || isServed ? ending : from).push(start);
   }
 
   const backups = world.names.filter((name) => name.endsWith(".backup"));
@@ -53,7 +55,9 @@ function neededFrom(world: World): string[] | "everything" {
     const within = withinTime(world, policy.keepForMs);
     from.push(...within.map((number) => nameOf(1, number, world.segmentSizeBytes)));
   }
-  return from.every((name) => isTimelineKnown(world, name)) ? from : "everything";
+  if (![...from, ...ending].every((name) => isTimelineKnown(world, name))) return "everything";
+  // What may be over keeps, but is alone no reason to remove.
+  return from.length === 0 ? [] : [...from, ...ending];
 }
 
 /** Numbers of the segments that arrived no more than so long before the newest one did. */
