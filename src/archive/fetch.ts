@@ -3,7 +3,9 @@ import { isFailure, WalarcError } from "../errors.ts";
 import { damaged } from "../object/metadata.ts";
 import { type VerifiedObject, verifyObject } from "../object/verify.ts";
 import type { Signalled } from "../store/store.ts";
+import type { Catalog } from "../wal/catalog.ts";
 import type { WalName } from "../wal/name.ts";
+import { segmentNumber } from "../wal/segment.ts";
 import { joinBindings, UNBOUND } from "./binding.ts";
 import type { ClusterArchive } from "./cluster.ts";
 import { walKey } from "./keys.ts";
@@ -17,8 +19,8 @@ export interface FetchOptions extends Signalled {
  * The store is asked first and the catalog explains a miss, so "absent" is only ever said of a file
  * that neither of them knows. PostgreSQL may end a recovery on that word.
  *
- * Rejects with `absent`, `gap`, `corrupt`, `rejected` (another system identifier) or
- * `store-failed`.
+ * Rejects with `absent`, `gap`, `corrupt`, `rejected` (another system identifier), `store-failed`,
+ * or `unknown-cluster` while nothing was archived yet.
  */
 export async function fetchWalFile(
   cluster: ClusterArchive,
@@ -58,19 +60,43 @@ async function requireSameCluster(
 function explainMiss(cluster: ClusterArchive, name: WalName): WalarcError {
   const { catalog } = cluster;
   if (catalog.holds(name)) cluster.reportLoss(name);
-  if (catalog.missing(name) === "gap") {
-    return new WalarcError(
-      "gap",
-      `${name.text} is missing from cluster "${cluster.name}", although its timeline goes on`,
-      {
-        hint: 'a recovery cannot pass it: look in pg_wal of the servers, see "walarc status"',
-      },
-    );
-  }
+  if (catalog.missing(name) === "gap") return explainGap(cluster, name);
   if (cluster.lost.has(name.text)) {
     return new WalarcError("corrupt", `${name.text} was archived, but its object is gone`, {
       hint: "something removed it from the store: push it again, or restore it from another copy",
     });
   }
+  if (cluster.isEmpty) return nothingYet(cluster);
   return new WalarcError("absent", `${name.text} is not in the archive of "${cluster.name}"`);
+}
+
+function explainGap(cluster: ClusterArchive, name: WalName): WalarcError {
+  if (isBeforeAll(cluster.catalog, name)) {
+    return new WalarcError("gap", `${name.text} is older than all WAL of "${cluster.name}"`, {
+      hint: "retention removed it, or archiving began later: restore from a newer base backup",
+    });
+  }
+  return new WalarcError(
+    "gap",
+    `${name.text} is missing from cluster "${cluster.name}", although its timeline goes on`,
+    { hint: 'a recovery cannot pass it: look in pg_wal of the servers, see "walarc status"' },
+  );
+}
+
+function isBeforeAll(catalog: Catalog, name: WalName): boolean {
+  const size = catalog.segmentSizeBytes;
+  if (name.kind === "history" || size === undefined) return false;
+  const number = segmentNumber(name, size) ?? Number.POSITIVE_INFINITY;
+  return catalog.segmentRanges().every(({ ranges }) => ranges.every(({ first }) => first > number));
+}
+
+/**
+ * A configured cluster is served before its first push, and so it is over a store whose file system
+ * is not mounted, where all of it seems new. Nobody recovers from an archive that never began.
+ */
+function nothingYet(cluster: ClusterArchive): WalarcError {
+  const message = `nothing was ever archived of cluster "${cluster.name}" in this store`;
+  return new WalarcError("unknown-cluster", message, {
+    hint: "is the store's file system mounted, and is this the right cluster?",
+  });
 }

@@ -94,7 +94,7 @@ function denied(caller: Caller, what: string, scope: Scope): WalarcError {
   }
   return new WalarcError("denied", `${what} needs a token that this server knows`, {
     status: 401,
-    hint: 'send it as "Authorization: Bearer TOKEN"; "walarc token" makes one',
+    hint: 'give --token-file FILE, or send "Authorization: Bearer TOKEN"; see "walarc token"',
   });
 }
 

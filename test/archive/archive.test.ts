@@ -183,7 +183,15 @@ test("configured clusters are the only ones", async () => {
   });
   const other = segment(2, { systemIdentifier: "7399999999999999999" });
   await expect(scene.push(other)).rejects.toMatchObject({ code: "rejected" });
-  await expect(scene.fetch(segment(1).name)).rejects.toMatchObject({ code: "absent" });
   await scene.push(segment(1));
   expect(scene.archive.clusters()).toEqual(["main"]);
+});
+
+test("absent is not said of a configured cluster that never archived: its disk may not be mounted", async () => {
+  await scene.restart([["main", { systemIdentifier: undefined }]]);
+  for (const name of [segment(1).name, "00000002.history"]) {
+    await expect(scene.fetch(name)).rejects.toMatchObject({ code: "unknown-cluster" });
+  }
+  await scene.push(segment(1));
+  await expect(scene.fetch(segment(2).name)).rejects.toMatchObject({ code: "absent" });
 });

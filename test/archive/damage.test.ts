@@ -2,7 +2,7 @@ import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { WalarcError } from "../../src/errors.ts";
 import { ArchiveScene, segment } from "../support/archive-scene.ts";
-import { SYSTEM_IDENTIFIER } from "../support/wal-maker.ts";
+import { makeHistory, SYSTEM_IDENTIFIER } from "../support/wal-maker.ts";
 
 const { signal } = new AbortController();
 let scene: ArchiveScene;
@@ -21,6 +21,24 @@ test("a missing segment is a gap while its timeline goes on, and absent at its e
   await expect(scene.fetch(segment(2).name)).rejects.toMatchObject({ code: "gap" });
   await expect(scene.fetch(segment(4).name)).rejects.toMatchObject({ code: "absent" });
   await expect(scene.fetch("00000002.history")).rejects.toMatchObject({ code: "absent" });
+});
+
+test("what is older than the archive is told from what is missing in its middle", async () => {
+  await scene.push(segment(3));
+  await scene.push(segment(5));
+  const older = { code: "gap", message: expect.stringContaining("older than all WAL") };
+  await expect(scene.fetch(segment(2).name)).rejects.toMatchObject(older);
+  await expect(scene.fetch(segment(4).name)).rejects.not.toMatchObject(older);
+});
+
+test("a history file that was lost before the start is not called absent", async () => {
+  await scene.push(segment(3));
+  await scene.push(makeHistory(2, [{ timeline: 1, switchLsn: "0/400100" }]));
+  await scene.push(segment(4, { timeline: 2, pageTimeline: 1 }));
+  await rm(scene.objectPath("00000002.history"));
+  await scene.restart();
+  await expect(scene.fetch("00000002.history")).rejects.toMatchObject({ code: "gap" });
+  await expect(scene.fetch("00000003.history")).rejects.toMatchObject({ code: "absent" });
 });
 
 test("an object that vanished is never called absent", async () => {

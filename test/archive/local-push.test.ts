@@ -56,7 +56,7 @@ test("a cluster without a data directory, or without the file, has to be sent it
   const usage = { code: "usage" };
   await expect(push(segment(1).name, identity, "elsewhere")).rejects.toMatchObject(usage);
   await expect(push(segment(2).name, identity)).rejects.toMatchObject(usage);
-  await expect(scene.fetch(segment(1).name)).rejects.toMatchObject({ code: "absent" });
+  await expect(scene.fetch(segment(1).name)).rejects.toMatchObject({ code: "unknown-cluster" });
 });
 
 test("only the very file that the caller means is taken", async () => {
