@@ -135,6 +135,7 @@ describe("a fetch", () => {
     const answer = await scene.ask({ path: PATH });
     expect([answer.status, problemOf(answer).code]).toEqual([503, "store-failed"]);
     late.resolve();
+    await eventually("the late object came", () => scene.archive.openedObjects === 1);
     await eventually("the late object is let go", () => scene.archive.openObjects === 0);
   });
 });

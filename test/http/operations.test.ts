@@ -93,8 +93,8 @@ test("a log line is one line, whatever a request holds", async () => {
   await scene.ask({ path: `/${nasty}` });
   using wire = await scene.wire();
   await wire.say(
-    "PUT /v1/clusters/main/wal/x HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n" +
-      "walarc-sha256: \u009b31m\u0085\r\nauthorization: \t\r\n\r\n",
+    "PUT /v1/clusters/main/wal/00000002.history HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n" +
+      "content-encoding: \u009b31m\u0085\r\nauthorization: \t\r\n\r\n",
   );
   await scene.logged("push refused");
   for (const line of scene.rawLog) {

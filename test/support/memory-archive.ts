@@ -22,6 +22,8 @@ export class MemoryArchive implements WalArchive {
   readBytes = 0;
   /** Objects handed out and not disposed yet. */
   openObjects = 0;
+  /** Objects ever handed out. */
+  openedObjects = 0;
   claims: Retention | undefined;
   beforePush: Hook | undefined;
   beforeBody: Hook | undefined;
@@ -148,6 +150,7 @@ export class MemoryArchive implements WalArchive {
     const frame = zstdCompressSync(bytes, { params: { [constants.ZSTD_c_checksumFlag]: 1 } });
     const { text, timeline } = name;
     this.openObjects += 1;
+    this.openedObjects += 1;
     return {
       metadata: {
         name: text,
