@@ -1,8 +1,9 @@
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { isFailure, WalarcError } from "../errors.ts";
 import { checkFirstPage, FIRST_PAGE_BYTES, readFirstPage } from "../wal/first-page.ts";
+import { parseHistory } from "../wal/history.ts";
 import { requireWalName, type WalName } from "../wal/name.ts";
 import { Delivery, sweepAbandoned } from "./delivery.ts";
 import { type AnswerHead } from "../client/answer.ts";
@@ -128,14 +129,19 @@ function giveUp(failure: WalarcError | undefined, error: unknown, signal: AbortS
 }
 
 /**
- * Whether PostgreSQL has the segment in its own `pg_wal`, where it looks next. The name alone says
+ * Whether PostgreSQL has the file in its own `pg_wal`, where it looks next. The name alone says
  * nothing: a recycled segment stands under its future name with its old content, and a recovery
  * that reads it ends there.
  */
 function isInPgWal(name: WalName, destination: string): boolean {
-  if (name.kind !== "segment" || !isRecoveryTarget(destination)) return false;
+  if (!isRecoveryTarget(destination)) return false;
+  const path = join(dirname(destination), name.text);
   try {
-    const descriptor = openSync(join(dirname(destination), name.text), "r");
+    if (name.kind === "history") {
+      parseHistory(name, readFileSync(path, "latin1"));
+      return true;
+    }
+    const descriptor = openSync(path, "r");
     try {
       const bytes = Buffer.alloc(FIRST_PAGE_BYTES);
       const count = readSync(descriptor, bytes, 0, bytes.length, 0);

@@ -41,10 +41,11 @@ export function settingOfArguments(args: readonly string[]): Setting {
 }
 
 /**
- * Whether the server here has ended its recovery: it runs and has removed its signal file, and all it
- * still asks for is the history of the timeline that it leaves (writeTimeLineHistory in timeline.c).
- * It has its own copy of that. A status above 125 would end it right there, without a signal file and
- * without a new timeline, and its next start would open the old timeline for writing.
+ * Whether the server here has ended its recovery: it runs and has removed its signal file, and all
+ * it still asks for is the history of the timeline that it leaves (writeTimeLineHistory in
+ * timeline.c). It has its own copy of that. A status above 125 would end it right there, without a
+ * signal file and without a new timeline, and its next start would open the old timeline for
+ * writing.
  */
 function isPromotion(args: readonly string[]): boolean {
   if (!args.some((arg) => basename(arg) === "RECOVERYHISTORY")) return false;

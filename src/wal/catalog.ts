@@ -146,14 +146,24 @@ export class Catalog {
    * What it means that `name` is not held. It is a gap when the timeline goes on after it: a later
    * segment is archived, or a history file tells of a child that left the timeline later. Not
    * before the timeline's first segment, though: what lies there belongs to its parents.
+   *
+   * A missing history file is a gap when its timeline has left traces, and WAL of an older one is
+   * archived: a recovery from there would never learn of the timeline, and open the older one.
    */
   missing(name: WalName): "gap" | "absent" {
+    if (name.kind === "history") return this.#isKnownLater(name.timeline) ? "gap" : "absent";
     const number = name.kind === "segment" ? this.#numberOf(name) : undefined;
     if (number === undefined) return "absent";
     const first = this.#firstSegment(name.timeline);
     const last = this.#lastSegment(name.timeline);
     const isBeyond = last === undefined || number > last;
     return isBeyond || (first !== undefined && number < first) ? "absent" : "gap";
+  }
+
+  /** Not where the archive itself began on the timeline: its history file was never sent here. */
+  #isKnownLater(timeline: number): boolean {
+    const hasTraces = this.#segments.has(timeline) || this.#readLineage().departures.has(timeline);
+    return hasTraces && [...this.#segments.keys()].some((other) => other < timeline);
   }
 
   /** The name of the archived segment that ends last; of several the one of the newest timeline. */

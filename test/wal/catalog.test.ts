@@ -149,10 +149,20 @@ describe("missing: gap or absent", () => {
     expect(missing(catalog, 1)).toEqual([]);
   });
 
-  test("only a segment can be a gap", () => {
+  test("a missing history file is a gap where its timeline left traces beside older WAL", () => {
+    const history = requireWalName("00000002.history");
+    expect(catalogOf({ 1: [8], 2: [9] }).missing(history)).toBe("gap");
+    expect(catalogOf({ 1: [8] }, [3, [1, 8, 1], [2, 9, 1]]).missing(history)).toBe("gap");
+    // Nobody has got so far yet, or the archive itself began on the timeline.
+    expect(catalogOf({ 1: [8] }).missing(history)).toBe("absent");
+    expect(catalogOf({ 1: [8], 3: [9] }).missing(history)).toBe("absent");
+    expect(catalogOf({ 2: [9] }).missing(history)).toBe("absent");
+    expect(catalogOf({ 2: [9], 3: [9] }, [3, [2, 9, 1]]).missing(history)).toBe("absent");
+  });
+
+  test("no other file can be a gap", () => {
     const catalog = catalogOf({ 1: [9], 2: [9] }, [3, [2, 9, 1]]);
     for (const text of [
-      "00000002.history",
       "00000001.history",
       "000000010000000000000005.partial",
       "000000010000000000000005.00000028.backup",
