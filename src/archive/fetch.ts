@@ -85,7 +85,7 @@ function explainGap(cluster: ClusterArchive, name: WalName): WalarcError {
 
 function isBeforeAll(catalog: Catalog, name: WalName): boolean {
   const size = catalog.segmentSizeBytes;
-  if (name.kind === "history" || size === undefined) return false;
+  if (name.kind === "history" || size === undefined || catalog.segments === 0) return false;
   const number = segmentNumber(name, size) ?? Number.POSITIVE_INFINITY;
   return catalog.segmentRanges().every(({ ranges }) => ranges.every(({ first }) => first > number));
 }

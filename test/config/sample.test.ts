@@ -39,6 +39,12 @@ test("the sample has every key there is", () => {
   }
 });
 
+test("systemd starts the command where the README puts it", () => {
+  const readme = readFileSync(new URL("../../README.md", import.meta.url), "utf8");
+  const [, path] = /^ExecStart=(\S+) serve /m.exec(UNIT) ?? [];
+  expect(readme).toContain(`link \`bin/walarc\` to \`${path}\``);
+});
+
 test("systemd waits longer for the daemon's end than the daemon for its requests", () => {
   const graceMs = parseDurationMs(/^shutdown_grace = "(.*)"/m.exec(SAMPLE)?.[1] ?? "");
   const stopSeconds = Number(/^TimeoutStopSec=(\d+)$/m.exec(UNIT)?.[1]);
