@@ -109,6 +109,14 @@ describe.each(RUNTIMES)("%s:", (runtime) => {
       },
     );
 
+    test.each(["unix", "tcp"])("knows at once that a %s server broke off", async (kind) => {
+      const fault: Fault = { moment: "asked", script: (socket) => void socket.destroy() };
+      await using server = await (kind === "unix" ? scene.serve(fault) : FaultServer.listen(fault));
+      const outcome = await scene.run(["push", "--server", server.url, segmentFile]);
+      expect(outcome).toMatchObject({ status: FAILURES.unreachable.exit });
+      expect(outcome.stderr).toMatch(/: the connection (was reset|ended without an answer)\n/);
+    });
+
     test("believes no success that comes before the whole file was sent", async () => {
       const early: Fault = {
         moment: "asked",
