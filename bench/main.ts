@@ -2,6 +2,7 @@
 import { benchRetention } from "./retention.ts";
 import { benchScale } from "./scale.ts";
 import { benchConcurrency, benchFetch, benchPush } from "./segments.ts";
+import { benchSpool } from "./spool.ts";
 import { Stage } from "./stage.ts";
 
 const SEGMENTS = Number(process.env["WALARC_BENCH_SEGMENTS"] ?? 24);
@@ -17,3 +18,4 @@ if (isWanted("segments")) {
 }
 if (isWanted("scale")) await benchScale();
 if (isWanted("retention")) await benchRetention();
+if (isWanted("spool")) await benchSpool();

@@ -83,6 +83,11 @@ export class Standing {
   }
 
   /** Since the process began. */
+  get totalCpuMs(): number {
+    return processCpuMs(this.#pid);
+  }
+
+  /** Since the process began. */
   get peakMb(): number {
     return memoryMb(this.#pid, "VmHWM");
   }

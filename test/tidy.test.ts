@@ -32,9 +32,11 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     "errors.ts wal/ object/ store/store.ts retention/ types:spool/ lifecycle.ts telemetry/",
   "http/": "errors.ts version.ts token.ts wal/ retention/ archive/ object/ telemetry/ lifecycle.ts",
   "daemon.ts":
-    "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ store/ retention/ spool/ archive/ http/",
+    "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ " +
+    "store/ retention/ spool/ archive/ http/",
   "cli/":
-    "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ import/ daemon.ts types:archive/ types:retention/",
+    "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ import/ daemon.ts " +
+    "types:archive/ types:retention/",
   "commands.ts": "errors.ts version.ts cli/",
   "standalone.ts": "errors.ts version.ts cli/",
   "standalone/": "",

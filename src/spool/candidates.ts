@@ -108,6 +108,16 @@ export class Candidates {
     return next;
   }
 
+  /** When the next one of all becomes ripe that is not yet; infinite when there is none. */
+  nextDueMs(nowMs: number): number {
+    let next = Number.POSITIVE_INFINITY;
+    for (const one of this.#all.values()) {
+      const ripeMs = this.ripeMs(one);
+      if (ripeMs > nowMs) next = Math.min(next, ripeMs);
+    }
+    return next;
+  }
+
   held(): Candidate[] {
     return [...this.#all.values()].filter((one) => one.held !== undefined);
   }

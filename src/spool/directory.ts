@@ -1,6 +1,6 @@
 /**
- * The directory of a spool. It belongs to others as much as to us: every call here expects that what
- * a name stands for changes between two calls, and follows no link.
+ * The directory of a spool. It belongs to others as much as to us: every call here expects that
+ * what a name stands for changes between two calls, and follows no link.
  */
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
@@ -42,6 +42,8 @@ export type Removal =
 
 export class SpoolDirectory {
   readonly path: string;
+  /** As it was when it was found good. */
+  #goodState: string | undefined;
   /** Something may stand under a hidden name that is to get its own back. */
   #hasInterrupted = true;
 
@@ -55,6 +57,9 @@ export class SpoolDirectory {
    */
   async requireUsable(): Promise<void> {
     const found = await this.#local(() => lstat(this.path));
+    // What was found good stays so until somebody changes it; looking is all that idling costs.
+    const state = [found.dev, found.ino, found.mode, found.uid].join();
+    if (state === this.#goodState && !found.isSymbolicLink()) return;
     if (found.isSymbolicLink()) {
       // A link that an administrator made is fine; what it points to must be as well.
       const target = await this.#local(() => realpath(this.path));
@@ -65,6 +70,7 @@ export class SpoolDirectory {
     }
     await this.#requireSafe(found);
     await this.#requireRejected();
+    this.#goodState = state;
   }
 
   async #requireSafe(found: { mode: number; uid: number }): Promise<void> {
@@ -102,6 +108,11 @@ export class SpoolDirectory {
     throw new WalarcError("usage", `"${path}" is no directory of walarc's own`, {
       hint: "nobody but the user that walarc runs as may write into it; move it away",
     });
+  }
+
+  /** Something waits for its own name to become free. */
+  get hasInterrupted(): boolean {
+    return this.#hasInterrupted;
   }
 
   /** Every name, in no order, a few thousand in memory at a time. */
@@ -220,8 +231,11 @@ export class SpoolDirectory {
     return names.filter((name) => !HIDDEN.test(name)).length;
   }
 
+  /** When `rejected/` last changed; where it is gone, everything is looked at anew. */
   async rejectedChangedNs(): Promise<bigint> {
-    return (await this.#statusAt(REJECTED_DIRECTORY))?.modifiedNs ?? 0n;
+    const found = await this.#statusAt(REJECTED_DIRECTORY);
+    if (found?.kind !== "directory") this.#goodState = undefined;
+    return found?.modifiedNs ?? 0n;
   }
 
   /** Room on its file system, for unprivileged processes. */

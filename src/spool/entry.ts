@@ -22,7 +22,7 @@ const FURNITURE: ReadonlySet<string> = new Set([REJECTED_DIRECTORY, "lost+found"
  * `.nfs…`, our own), and the endings that copying programs and scripts use.
  */
 const TEMPORARY =
-  /^\.|~$|[._-](?:tmp|temp|part|partial|filepart|inprogress|incomplete|swp)(?:[._-]?[A-Za-z0-9]{1,16})?$/i;
+  /^\.|~$|[._-](?:te?mp|part|partial|filepart|inprogress|incomplete|swp)(?:[._-]?\w{1,16})?$/i;
 /** A WAL file's name with something behind it, such as a process number. */
 const LENGTHENED = /^[0-9A-F]{24}[._~-]/;
 /** Of these nobody makes a plain WAL file again. */

@@ -4,9 +4,8 @@ import type { SpoolOptions } from "./handling.ts";
 import { Spool } from "./spool.ts";
 import { watchSpool } from "./watcher.ts";
 
-/** Between two looks at a spool in which nothing seems to happen. */
-const LOOK_MS_MAX = 5000;
-const LOOK_MS_MIN = 250;
+/** Between two looks at a spool in which nothing seems to happen: the watcher may miss things. */
+const LOOK_MS = 15_000;
 /** Between two tries while the archive takes nothing, or the directory is away. */
 const RETRY_MS_MAX = 15_000;
 
@@ -27,9 +26,12 @@ export async function startSpool(options: SpoolOptions): Promise<RunningSpool> {
 
   const stack = new AsyncDisposableStack();
   let isWatched = false;
+  let alarm: NodeJS.Timeout | undefined;
   const loop = startLoop(
     async (signal) => {
+      clearTimeout(alarm);
       await spool.step(signal);
+      if (spool.dueInMs < LOOK_MS) alarm = setTimeout(ring, spool.dueInMs + 1);
       // Not before a backlog is drained: to begin with, the watcher reads the whole directory.
       if (isWatched || signal.aborted) return;
       isWatched = true;
@@ -38,7 +40,7 @@ export async function startSpool(options: SpoolOptions): Promise<RunningSpool> {
     },
     {
       name: `spool ${spool.path}`,
-      intervalMs: Math.min(LOOK_MS_MAX, Math.max(LOOK_MS_MIN, options.incompleteAfterMs / 4)),
+      intervalMs: LOOK_MS,
       retryMsMax: RETRY_MS_MAX,
       log: options.log,
     },
@@ -51,6 +53,7 @@ export async function startSpool(options: SpoolOptions): Promise<RunningSpool> {
     spool,
     [Symbol.asyncDispose]: async () => {
       await loop[Symbol.asyncDispose]();
+      clearTimeout(alarm);
       await stack.disposeAsync();
     },
   };

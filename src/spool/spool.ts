@@ -1,6 +1,6 @@
 /**
  * A directory that other programs put WAL files into, and that is drained into the archive. A file
- * leaves it only when it is durable there; what cannot be archived is moved aside and never deleted.
+ * leaves it only when it is durable there; what cannot be archived is moved aside, never deleted.
  */
 import { resolve } from "node:path";
 import { performance } from "node:perf_hooks";
@@ -21,6 +21,7 @@ const SCAN_PAUSE_MS = 50;
 /** And at most so large a part of the time goes into reading names, while there is work. */
 const DRAIN_PER_SCAN = 20;
 const DRAIN_MS_MIN = 1000;
+const WAIT_MS_MAX = 1000;
 
 export class Spool {
   readonly path: string;
@@ -76,8 +77,11 @@ export class Spool {
         await this.#round(signal);
         this.#report.problem = undefined;
         const nextMs = this.#candidates.nextRipeMs();
-        if (nextMs === undefined) return;
-        const waitMs = Math.min(1000, nextMs - performance.now());
+        if (nextMs === undefined && !this.#directory.hasInterrupted) return;
+        const waitMs = Math.min(
+          WAIT_MS_MAX,
+          (nextMs ?? Number.POSITIVE_INFINITY) - performance.now(),
+        );
         if (waitMs > 0) await this.#bell.heard({ deadlineMs: Math.ceil(waitMs), signal });
         signal.throwIfAborted();
       }
@@ -108,6 +112,12 @@ export class Spool {
     }
     const found = await this.#directory.look(name.text).catch(() => undefined);
     return found?.kind === "file";
+  }
+
+  /** When there will be something to do even if nothing happens, in ms from now. */
+  get dueInMs(): number {
+    const now = performance.now();
+    return this.#candidates.nextDueMs(now) - now;
   }
 
   /** Room on the spool's own disk; `undefined` before it was asked. */

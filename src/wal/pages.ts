@@ -1,8 +1,8 @@
 /**
- * Whether a segment that stands somewhere was written to its end. Its size does not tell: a copy may
- * have been given its full size before its content. Its pages do (xlog_internal.h, xlogrecord.h):
- * each begins with a header that carries its own address, and what follows a forced switch is zero,
- * headers included, behind an XLOG_SWITCH record (CopyXLogRecordToWAL in xlog.c).
+ * Whether a segment that stands somewhere was written to its end. Its size does not tell: a copy
+ * may have been given its full size before its content. Its pages do (xlog_internal.h,
+ * xlogrecord.h): each begins with a header that carries its own address, and what follows a forced
+ * switch is zero, headers included, behind an XLOG_SWITCH record (CopyXLogRecordToWAL in xlog.c).
  */
 
 /** What the pages of a segment of full size say about it. */

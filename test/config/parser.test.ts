@@ -115,10 +115,6 @@ describe("what this version cannot do is refused, never ignored", () => {
       `${STORE}[server.tls]\ncert_file = "/c"\nkey_file = "/k"`,
       ["server.tls: this version cannot serve TLS yet"],
     ],
-    [
-      `${STORE}[[spool]]\npath = "/s"\ncluster = "main"`,
-      ["spool[0]: this version cannot drain a spool yet"],
-    ],
   ])("%j", (text, problems) => {
     expect(problemsOf(text)).toEqual(problems);
   });

@@ -24,7 +24,8 @@ const COMMANDS: readonly [title: string, command: string, program?: string][] = 
   ],
   [
     "a copy that has its full size before its content",
-    "truncate -s $(stat -c %%s %p) S/%f && sleep 0.2 && dd if=%p of=S/%f conv=notrunc bs=64k status=none",
+    "truncate -s $(stat -c %%s %p) S/%f && sleep 0.2 && " +
+      "dd if=%p of=S/%f conv=notrunc bs=64k status=none",
   ],
   ["a script with a temporary name", "cp %p S/%f.$$ && sync S/%f.$$ && mv S/%f.$$ S/%f"],
   ["walarc push --spool", "walarc push --spool S %p"],
@@ -45,9 +46,8 @@ async function primaryInto(
   // A copy beside it, to compare with; the command itself is what people have.
   const kept = scene.workspace.path(`${name}.archived`);
   const command = options.command.replaceAll("S/%f", `${options.spool}/%f`);
-  const settings = {
-    archive_command: `cp %p ${kept}/%f && ${command.replace("--spool S ", `--spool ${options.spool} `)}`,
-  };
+  const whole = command.replace("--spool S ", `--spool ${options.spool} `);
+  const settings = { archive_command: `cp %p ${kept}/%f && ${whole}` };
   return scene.primary({ name, server: options.daemon.url, settings });
 }
 

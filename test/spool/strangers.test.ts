@@ -177,6 +177,12 @@ describe("what changes under our hands:", () => {
     writeFileSync(scene.elsewhere("good"), segment(3).bytes);
     renameSync(scene.elsewhere("good"), scene.path(NAME));
     await scene.drained();
+    // What had to wait for its name got it back.
+    await scene.until(
+      "nothing is hidden",
+      () => !scene.rejected().some((name) => /^\./.test(name)),
+    );
+    await scene.drained();
     expect(swaps).toBeGreaterThan(50);
     expect((await scene.archived(NAME))?.equals(segment(3).bytes)).toBe(true);
     expect(readFileSync(secret).equals(segment(3, { seed: "secret" }).bytes)).toBe(true);
