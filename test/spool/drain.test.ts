@@ -56,8 +56,12 @@ describe("a spool", () => {
       },
     });
     await scene.drained();
-    expect(order.slice(0, 2)).toEqual(["00000002.history", "00000003.history"]);
-    expect(order.slice(2)).toEqual(names.map(({ name }) => name).sort());
+    expect(order.slice(0, 2).sort()).toEqual(["00000002.history", "00000003.history"]);
+    const sorted = names.map(({ name }) => name).sort();
+    for (const [turn, name] of order.slice(2).entries()) {
+      // Four are on their way at once, and may overtake each other.
+      expect(Math.abs(sorted.indexOf(name) - turn), name).toBeLessThan(4);
+    }
   });
 
   test("removes what the archive has already, whoever brought it", async () => {

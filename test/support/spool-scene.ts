@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -109,7 +109,7 @@ export class SpoolScene implements AsyncDisposable {
   }
 
   rejected(): string[] {
-    return readdirSync(this.path("rejected")).sort();
+    return existsSync(this.path("rejected")) ? readdirSync(this.path("rejected")).sort() : [];
   }
 
   async archived(name: string): Promise<Buffer | undefined> {
@@ -121,12 +121,16 @@ export class SpoolScene implements AsyncDisposable {
     }
   }
 
-  /** Resolves when the spool is empty. */
+  /** Resolves when the spool is empty and everything about it is told. */
   async drained(deadlineMs = 30_000): Promise<void> {
-    await eventually("the spool is empty", () => this.names().length === 0, {
-      deadlineMs,
-      evidence: () => this.evidence(),
-    });
+    let emptyLooks = 0;
+    const isEmpty = () => this.names().length === 0 && !this.rejected().some(isHidden);
+    const look = () => {
+      emptyLooks = isEmpty() ? emptyLooks + 1 : 0;
+      return emptyLooks > 1;
+    };
+    const patience = { deadlineMs, evidence: () => this.evidence() };
+    await eventually("the spool is empty", look, patience);
   }
 
   async until(what: string, probe: () => boolean, deadlineMs = 15_000): Promise<void> {
@@ -148,4 +152,9 @@ export class SpoolScene implements AsyncDisposable {
 
 function describe({ wal, entry, why, err }: Record<string, unknown>): string {
   return [wal, entry, why, err instanceof Error ? err.message : undefined].join(" ");
+}
+
+/** On its way into `rejected/`, or out of it. */
+function isHidden(name: string): boolean {
+  return name.startsWith(".");
 }
