@@ -13,6 +13,8 @@ export class Directories {
   readonly #fileSystem: FileSystem;
   readonly #known = new Set<string>();
   readonly #settled = new Set<string>();
+  /** Beginnings and ends of `discard`. */
+  #discards = 0;
 
   /** `root` is durable already; nothing above it is touched. */
   constructor(root: string, fileSystem: FileSystem) {
@@ -37,8 +39,21 @@ export class Directories {
   async make(path: string): Promise<void> {
     if (this.#known.has(path)) return;
     await this.make(dirname(path));
-    await this.#fileSystem.makeDirectory(path);
-    this.#known.add(path);
+    const discards = this.#discards;
+    if ((await this.#fileSystem.makeDirectory(path)) === "made") this.#settled.delete(path);
+    // What is discarded meanwhile may be this one.
+    if (discards === this.#discards) this.#known.add(path);
+  }
+
+  /**
+   * Removes `path` if it is empty; from then on it may be made again. Who was about to put something
+   * there fails, once.
+   */
+  async discard(path: string): Promise<void> {
+    this.#discards += 1;
+    const outcome = await this.#fileSystem.removeDirectory(path);
+    this.#discards += 1;
+    if (outcome === "removed") this.#known.delete(path);
   }
 
   /** Makes `path` even when it was known, for directories that a person may tidy away. */

@@ -29,6 +29,9 @@ export interface FileSystem {
 
   remove(path: string): Promise<"removed" | "absent">;
 
+  /** Removes a directory with nothing in it; leaves any other. */
+  removeDirectory(path: string): Promise<"removed" | "occupied">;
+
   /** Makes the names in a directory durable: those made, and those removed. */
   syncDirectory(path: string): Promise<"synced" | "absent">;
 

@@ -8,6 +8,7 @@ import {
   readdir,
   realpath,
   rename,
+  rmdir,
   statfs,
   unlink,
   type FileHandle,
@@ -86,6 +87,17 @@ export class NodeFileSystem implements FileSystem {
 
   async rename(from: string, to: string): Promise<void> {
     await rename(from, to);
+  }
+
+  async removeDirectory(path: string): Promise<"removed" | "occupied"> {
+    try {
+      await rmdir(path);
+    } catch (error) {
+      if (!isErrno(error)) throw error;
+      if (error.code === "ENOTEMPTY" || error.code === "EEXIST") return "occupied";
+      if (error.code !== "ENOENT") throw error;
+    }
+    return "removed";
   }
 
   async remove(path: string): Promise<"removed" | "absent"> {

@@ -11,6 +11,8 @@ import { Turns } from "./turns.ts";
 const CLUSTERS = "clusters";
 const STAGING = "tmp";
 const DAMAGED = "damaged";
+/** The directory of a log in a timeline: once its WAL is pruned, it would stay empty for ever. */
+const WAL_LOG = /\/wal\/[0-9A-F]{8}\/[0-9A-F]{8}$/;
 const COPY_BYTES = 1024 * 1024;
 
 /**
@@ -151,6 +153,9 @@ export class Objects {
       }
     } finally {
       for (const directory of directories) await this.#fileSystem.syncDirectory(directory);
+    }
+    for (const directory of directories) {
+      if (WAL_LOG.test(directory)) await this.#directories.discard(directory);
     }
   }
 

@@ -1,4 +1,4 @@
-import { readFile, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import {
@@ -214,6 +214,20 @@ describe("claims", () => {
     await Promise.all(stage.archive.loadedClusters().map(({ totals }) => totals.counted()));
     expect((await stage.status()).stored).toEqual(before.stored);
     expect(await stage.prune()).toEqual([]);
+  });
+
+  test("directories that a prune has emptied go, and come back with a late push", async () => {
+    await stage.pushSegments(4094, 4097);
+    await stage.report("s1", 4096);
+    const logs = () => readdir(join(stage.directory, "store/clusters/main/wal/00000001"));
+    expect((await logs()).sort()).toEqual(["00000000", "00000001"]);
+    await stage.prune();
+    expect(await logs()).toEqual(["00000001"]);
+    await stage.pushSegments(4095, 4095);
+    expect(await stage.stored()).toEqual(segmentTexts(4095, 4097).sort());
+    await stage.restart();
+    expect(await stage.prune()).toEqual(segmentTexts(4095, 4095));
+    expect(await logs()).toEqual(["00000001"]);
   });
 
   test("a hold must end in the future", async () => {

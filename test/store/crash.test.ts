@@ -32,6 +32,21 @@ const STATES: Life = [
   [{ verb: "replace", key: STATE, content: '{"restartPoint":"c"}' }],
 ];
 
+/** Directories that a prune empties go, and come back for a late push. */
+const PRUNES: Life = [
+  [{ verb: "publish", key: FIRST, content: "the first segment" }],
+  [{ verb: "remove", key: FIRST, content: "" }],
+  [
+    { verb: "publish", key: FIRST, content: "the first segment" },
+    { verb: "publish", key: SECOND, content: "the second segment" },
+  ],
+  [
+    { verb: "remove", key: FIRST, content: "" },
+    { verb: "remove", key: SECOND, content: "" },
+  ],
+  [{ verb: "publish", key: SECOND, content: "the second segment" }],
+];
+
 const diskStore: Start = async (disk) => {
   const store = await DiskStore.open("/store", { fileSystem: disk });
   return {
@@ -49,6 +64,10 @@ const diskStore: Start = async (disk) => {
 describe("a disk store that dies after any step, and then again", () => {
   test("has lost no acknowledged object, and shows none in part (promises 1 and 2)", async () => {
     expect(await lossesOf(diskStore, { life: PUSHES, seeds: SEEDS })).toEqual(new Set());
+  });
+
+  test("keeps what was pushed into a directory that a prune had emptied", async () => {
+    expect(await lossesOf(diskStore, { life: PRUNES, seeds: SEEDS })).toEqual(new Set());
   });
 
   test("has each state object as it was acknowledged, or as it was being put", async () => {

@@ -160,6 +160,17 @@ export class SimulatedFileSystem implements FileSystem {
     });
   }
 
+  async removeDirectory(path: string): Promise<"removed" | "occupied"> {
+    return this.#step("removeDirectory", () => {
+      const directory = this.#find(path);
+      if (directory === undefined) return "removed";
+      if (!(directory instanceof SimulatedDirectory)) throw errno("ENOTDIR", `remove "${path}"`);
+      if (directory.names().length > 0) return "occupied";
+      this.#parent(path).set(basename(path), undefined);
+      return "removed";
+    });
+  }
+
   async syncDirectory(path: string): Promise<"synced" | "absent"> {
     return this.#step("syncDirectory", () => {
       const directory = this.#find(path);
