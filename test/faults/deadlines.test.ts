@@ -1,5 +1,6 @@
 import { chown, mkdir } from "node:fs/promises";
 import { existsSync } from "node:fs";
+import { availableParallelism, loadavg } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -17,7 +18,8 @@ import { type MadeFile, makeSegment, MIB } from "../support/wal-maker.ts";
 const TIMEOUT_SECONDS = 2;
 /** What a push may take beyond its deadline. */
 const GRACE_MS = 5_000;
-const ANSWER_MS_MAX = 1_000;
+/** An answer's time on a machine that is not busy otherwise; on a busy one, as much longer. */
+const answerMsMax = () => 1_000 * Math.max(1, (loadavg()[0] ?? 0) / availableParallelism());
 
 const segment = (number: number) =>
   makeSegment({ number, segmentSizeBytes: MIB, content: "dense" });
@@ -234,7 +236,7 @@ for (const kind of ["ext4", "xfs"] as const) {
     }
 
     function expectUsual(tookMs: number): void {
-      expect(tookMs, "ms for an answer").toBeLessThan(Math.max(ANSWER_MS_MAX, 3 * usualMs));
+      expect(tookMs, "ms for an answer").toBeLessThan(Math.max(answerMsMax(), 3 * usualMs));
     }
   });
 }

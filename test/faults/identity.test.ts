@@ -3,7 +3,7 @@ import { readdir } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Outcome } from "../support/child.ts";
 import type { WalarcDaemon } from "../support/daemon.ts";
-import { FaultScene, filesBelow, PROBE, reportLogsOf } from "../support/fault-scene.ts";
+import { FaultScene, filesBelow, OWN_WRITING, reportLogsOf } from "../support/fault-scene.ts";
 import { fetchWal } from "../support/wal-http.ts";
 import * as maker from "../support/wal-maker.ts";
 
@@ -248,6 +248,8 @@ function changed(good: maker.MadeFile, change: (bytes: Buffer) => void): maker.M
 
 /** Every name in the store, directories too, and what each file holds by its size and inode. */
 async function treeOf(directory: string): Promise<unknown> {
-  const names = (await readdir(directory, { recursive: true })).filter((name) => !PROBE.test(name));
+  const names = (await readdir(directory, { recursive: true })).filter(
+    (name) => !OWN_WRITING.test(name),
+  );
   return { names: names.sort(), files: await filesBelow(directory) };
 }

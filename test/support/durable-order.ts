@@ -35,19 +35,28 @@ export interface PushTrace {
 
 export function readPushTrace(calls: readonly TracedCall[], objectPath: string): PushTrace {
   const answer = calls.find(isGoodAnswer);
-  if (answer === undefined) throw new Error(`no 2xx in the trace:\n${describeCalls(calls)}`);
-  const publish = calls.find((call) => {
-    return (
-      /^(?:link|rename)/.test(call.name) && call.result === "0" && pathsOf(call)[1] === objectPath
-    );
-  });
-  const stagedPath = publish === undefined ? undefined : pathsOf(publish)[0];
+  if (answer === undefined) {
+    throw new Error(`no 2xx among ${calls.length} calls:\n${describeCalls(calls)}`);
+  }
+  const { publish, stagedPath } = readPublishing(calls, objectPath);
   const writes = calls.filter((call) => /write/.test(call.name) && fileOf(call) === stagedPath);
   const madeDirectories = calls.filter((call) => {
     const [path] = pathsOf(call);
     return call.name.startsWith("mkdir") && call.result === "0" && path !== undefined;
   });
   return { answer, publish, stagedPath, writes, madeDirectories };
+}
+
+/** The call that gave the object its name, and the name that it had before. */
+export function readPublishing(
+  calls: readonly TracedCall[],
+  objectPath: string,
+): Pick<PushTrace, "publish" | "stagedPath"> {
+  const publish = calls.find((call) => {
+    const isNaming = /^(?:link|rename)/.test(call.name) && call.result === "0";
+    return isNaming && pathsOf(call)[1] === objectPath;
+  });
+  return { publish, stagedPath: publish === undefined ? undefined : pathsOf(publish)[0] };
 }
 
 /**

@@ -129,11 +129,11 @@ export function reportLogsOf(scene: () => FaultScene | undefined): void {
   });
 }
 
-/** Every file below `directory` that stays: path relative to it, size and inode. */
+/** Every file below `directory` that callers have brought: path relative to it, size and inode. */
 export async function filesBelow(directory: string): Promise<Map<string, StoredFile>> {
   const files = new Map<string, StoredFile>();
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
-  for (const entry of entries.filter((entry) => entry.isFile() && !PROBE.test(entry.name))) {
+  for (const entry of entries.filter((entry) => entry.isFile() && !OWN_WRITING.test(entry.name))) {
     const path = join(entry.parentPath, entry.name);
     const { size, ino } = await stat(path);
     files.set(path.slice(directory.length + 1), { sizeBytes: size, inode: ino });
@@ -141,8 +141,8 @@ export async function filesBelow(directory: string): Promise<Map<string, StoredF
   return files;
 }
 
-/** The daemon proves every few seconds that it could write, by doing so. */
-export const PROBE = /^walarc\.tmp\./;
+/** What the daemon writes by itself at any time: its probes, and how long it has served. */
+export const OWN_WRITING = /(?:^|\/)(?:walarc\.tmp\.[^/]*|service\.json)$/;
 
 export interface StoredFile {
   readonly sizeBytes: number;
@@ -154,7 +154,7 @@ export async function nothingStaged(storeDirectory: string): Promise<void> {
   let staged: string[] = [];
   const look = async () => {
     const paths = (await readdir(storeDirectory, { recursive: true })).sort();
-    staged = paths.filter((path) => /(?:^|\/)tmp\/./.test(path) || PROBE.test(path));
+    staged = paths.filter((path) => /(?:^|\/)tmp\/.|^walarc\.tmp\./.test(path));
     return staged.length === 0;
   };
   const patience = { deadlineMs: 5_000, evidence: () => staged.join("\n") };

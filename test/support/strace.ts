@@ -108,18 +108,18 @@ export class Strace implements AsyncDisposable {
   }
 
   async #attachedTo(processes: number): Promise<void> {
+    const attached = Promise.withResolvers<void>();
     let said = "";
-    const reading = (async () => {
-      for await (const text of this.#child.stderr ?? []) {
-        said += String(text);
-        if (said.split("\n").filter((line) => line.includes(" attached")).length >= processes) {
-          this.#child.stderr?.resume();
-          return;
-        }
-      }
+    // To its end: strace tells of every thread that comes, and a closed pipe would kill it.
+    this.#child.stderr?.on("data", (text) => {
+      said += String(text);
+      const told = said.split("\n").filter((line) => line.includes(" attached"));
+      if (told.length >= processes) attached.resolve();
+    });
+    const ended = this.#ended.then(() => {
       throw new Error(`strace did not attach: ${said}`);
-    })();
-    await reading;
+    });
+    await Promise.race([attached.promise, ended]);
   }
 }
 
