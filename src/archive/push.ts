@@ -223,7 +223,11 @@ async function refuseConflict(
     `cluster "${cluster.name}" holds ${name.text} with sha256 ${storedSha256}, ` +
       `not ${digest.sha256} as pushed; nothing was changed` +
       (kept ? ", the pushed content is kept under conflicts/" : ""),
-    { hint: "do two servers archive into this cluster, or was one set back to an older state?" },
+    {
+      hint:
+        "do two servers archive into this cluster, was one set back to an older state, or was " +
+        "the file pushed by hand before PostgreSQL had finished it?",
+    },
   );
 }
 

@@ -1,8 +1,8 @@
 /** Looking at what is stored under a name without serving it. */
 import { isFailure } from "../errors.ts";
 import type { ObjectMetadata } from "../object/metadata.ts";
-import { readMetadata, verifyObject } from "../object/verify.ts";
-import type { Signalled } from "../store/store.ts";
+import { digestOfFrame, readMetadata, verifyObject } from "../object/verify.ts";
+import type { OpenObject, Signalled } from "../store/store.ts";
 import type { WalName } from "../wal/name.ts";
 import type { ClusterArchive } from "./cluster.ts";
 import { walKey } from "./keys.ts";
@@ -22,7 +22,7 @@ export async function inspectStored(
 ): Promise<StoredState | undefined> {
   const metadata = await storedMetadata(cluster, name, options);
   if (metadata === undefined) return undefined;
-  if (metadata === "damaged") return { sha256: undefined, isWhole: false };
+  if (metadata === "damaged") return await inspectDamaged(cluster, name, options);
   const object = await cluster.store.open(walKey(cluster.name, name), options);
   if (object === undefined) return undefined;
   try {
@@ -31,6 +31,28 @@ export async function inspectStored(
   } catch (error) {
     if (!isFailure(error, "corrupt")) throw error;
     return { sha256: metadata.sha256, isWhole: false };
+  }
+}
+
+/** What the content still says where the metadata are lost, or are those of another file. */
+async function inspectDamaged(
+  cluster: ClusterArchive,
+  name: WalName,
+  options: Signalled,
+): Promise<StoredState> {
+  await using object = await cluster.store.open(walKey(cluster.name, name), options);
+  const isOther = object !== undefined && (await isReadable(object));
+  if (object === undefined || isOther) return { sha256: undefined, isWhole: false };
+  return { sha256: await digestOfFrame(object), isWhole: false };
+}
+
+async function isReadable(object: OpenObject): Promise<boolean> {
+  try {
+    await readMetadata(object);
+    return true;
+  } catch (error) {
+    if (isFailure(error, "corrupt")) return false;
+    throw error;
   }
 }
 

@@ -5,6 +5,7 @@ import { isFailure } from "../errors.ts";
 import type { OpenObject } from "../store/store.ts";
 import { BLOCK_BYTES } from "./encode.ts";
 import { damaged, type ObjectMetadata, parseTrailer, TRAILER_BYTES_MAX } from "./metadata.ts";
+import { FrameWalk } from "./zstd-frame.ts";
 
 /** An object whose whole content was decompressed and agrees with its digest. Dispose it. */
 export interface VerifiedObject extends AsyncDisposable {
@@ -63,6 +64,35 @@ export async function verifyObject(
     plain: () => (kept === undefined ? decompress(framesOf(object, frameBytes)) : each(kept)),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+/**
+ * The digest of the plain bytes as far as the zstd frame alone can prove it, by its own checksum:
+ * for an object whose metadata cannot be read. `undefined` when the frame is damaged, too.
+ */
+export async function digestOfFrame(object: OpenObject): Promise<string | undefined> {
+  const hash = createHash("sha256");
+  try {
+    const frameBytes = await endOfFrame(object);
+    if (frameBytes === undefined) return undefined;
+    for await (const chunk of decompress(framesOf(object, frameBytes))) hash.update(chunk);
+    return hash.digest("hex");
+  } catch (error) {
+    if (isFailure(error, "corrupt")) return undefined;
+    throw error;
+  }
+}
+
+async function endOfFrame(object: OpenObject): Promise<number | undefined> {
+  const walk = new FrameWalk();
+  let frameBytes = 0;
+  for await (const chunk of framesOf(object, object.storedBytes)) {
+    const taken = walk.take(chunk);
+    if (taken === undefined) return undefined;
+    frameBytes += taken;
+    if (walk.isComplete) return frameBytes;
+  }
+  return undefined;
 }
 
 /** Plain bytes that may be held in memory at once, by everybody together. */

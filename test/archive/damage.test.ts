@@ -88,6 +88,19 @@ test("a damaged object keeps refusing another content as long as its digest can 
   });
 });
 
+test("the content keeps refusing another one when only the metadata are damaged", async () => {
+  await scene.push(segment(1, { seed: "right" }));
+  const path = scene.objectPath(segment(1).name);
+  const stored = await readFile(path);
+  await writeFile(path, stored.fill(stored.at(-3)! ^ 1, stored.length - 3, stored.length - 2));
+  await expect(scene.push(segment(1, { seed: "wrong" }))).rejects.toMatchObject({
+    code: "conflict",
+  });
+  const right = segment(1, { seed: "right" });
+  expect(await scene.push(right)).toMatchObject({ outcome: "archived" });
+  expect((await scene.fetch(right.name)).equals(right.bytes)).toBe(true);
+});
+
 test("a damaged binding is read again from the segments", async () => {
   await scene.push(segment(1));
   const path = scene.path("cluster.json");
