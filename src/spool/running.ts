@@ -5,7 +5,7 @@ import { Spool } from "./spool.ts";
 import { watchSpool } from "./watcher.ts";
 
 /** Between two looks at a spool in which nothing seems to happen: the watcher may miss things. */
-const LOOK_MS = 15_000;
+const LOOK_MS = 30_000;
 /** Between two tries while the archive takes nothing, or the directory is away. */
 const RETRY_MS_MAX = 15_000;
 
