@@ -46,8 +46,8 @@ export class Directories {
   }
 
   /**
-   * Removes `path` if it is empty; from then on it may be made again. Who was about to put something
-   * there fails, once.
+   * Removes `path` if it is empty; from then on it may be made again. Who was about to put
+   * something there fails, once.
    */
   async discard(path: string): Promise<void> {
     this.#discards += 1;

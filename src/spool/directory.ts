@@ -84,7 +84,7 @@ export class SpoolDirectory {
     let below = await this.#local(() => realpath(this.path));
     for (let above = dirname(below); above !== below; above = dirname(above)) {
       const { mode, uid } = await this.#local(() => lstat(above));
-      const isOurs = owner === process.getuid?.() || owner === 0;
+      const isOurs = owner === process.geteuid?.() || owner === 0;
       if ((mode & WRITABLE_BY_ALL) !== 0 && !((mode & STICKY) !== 0 && isOurs)) {
         throw new WalarcError("usage", `the spool lies in "${above}", which everybody can change`, {
           hint: "choose a place that only administrators can change",
@@ -103,7 +103,7 @@ export class SpoolDirectory {
       if (!isErrno(error) || error.code !== "EEXIST") throw cannotUse(this.path, error);
     }
     const found = await this.#local(() => lstat(path));
-    const isOwn = found.uid === process.getuid?.() || found.uid === 0;
+    const isOwn = found.uid === process.geteuid?.() || found.uid === 0;
     if (found.isDirectory() && isOwn && (found.mode & WRITABLE_BY_OTHERS) === 0) return;
     throw new WalarcError("usage", `"${path}" is no directory of walarc's own`, {
       hint: "nobody but the user that walarc runs as may write into it; move it away",

@@ -143,7 +143,8 @@ describeScene("the question for a restart point", (scene) => {
 
   async function restrictAccess(method: string, type = "host"): Promise<void> {
     const path = join(primary.dataDirectory, "pg_hba.conf");
-    const rest = (await readFile(path, "utf8")).split("\n").filter((line) => line.startsWith("local"));
+    const lines = (await readFile(path, "utf8")).split("\n");
+    const rest = lines.filter((line) => line.startsWith("local"));
     const rule = `${type} all walarc 127.0.0.0/8 ${method}`;
     await scene().workspace.writeFile(path, [rule, ...rest, ""].join("\n"), 0o600);
     await primary.query("select pg_reload_conf()");

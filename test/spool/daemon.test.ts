@@ -71,7 +71,8 @@ test("a file that waits in a spool is a gap, and never absent", async () => {
   const daemon = await scene.daemon({ moreConfig: moreConfig.replace("50ms", "20s") });
   put(spool, 3);
   await eventually("it is archived", () => readdirSync(spool).join() === "rejected");
-  writeFileSync(join(spool, "00000002.history"), "1\t0/500000\tno recovery target specified\n");
+  const history = "1\t0/500000\tno recovery target specified\n";
+  writeFileSync(join(spool, "00000002.history"), history);
   give(join(spool, "00000002.history"));
   expect(await daemon.get("/v1/clusters/main/wal/00000002.history")).toMatchObject({ status: 410 });
   expect(await daemon.get("/v1/clusters/main/wal/00000003.history")).toMatchObject({ status: 404 });

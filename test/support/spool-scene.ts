@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -10,6 +11,7 @@ import { type RunningSpool, startSpool } from "../../src/spool/running.ts";
 import type { SpoolStatus } from "../../src/spool/status.ts";
 import { DiskStore } from "../../src/store/disk.ts";
 import { requireWalName } from "../../src/wal/name.ts";
+import { serverAccount } from "./account.ts";
 import { eventually } from "./eventually.ts";
 import { makeSegment, MIB, type MadeFile, type SegmentWish } from "./wal-maker.ts";
 
@@ -49,6 +51,15 @@ export class SpoolScene implements AsyncDisposable {
     const parts = { store, log, compressionLevel: 1, clusters: new Map(), signal };
     const archive = stack.use(await Archive.open(parts));
     return new SpoolScene(root, stack.move(), archive);
+  }
+
+  /** Until disposed, this process may not read everything; everything here is its own. */
+  withoutRights(): Disposable {
+    if (process.geteuid?.() !== 0) return { [Symbol.dispose]: () => {} };
+    const { uid, gid } = serverAccount();
+    execFileSync("chown", ["-R", `${uid}:${gid}`, this.#root]);
+    process.seteuid?.(uid);
+    return { [Symbol.dispose]: () => process.seteuid?.(0) };
   }
 
   /** Starts to drain, as the daemon does. */
