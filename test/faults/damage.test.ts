@@ -32,7 +32,11 @@ const KINDS: readonly { title: string; damage: Damage; tellsDigest?: true }[] = 
   },
   { title: "a cut in the middle", damage: (object) => object.subarray(0, object.length >> 1) },
   { title: "nothing left of it", damage: () => Buffer.alloc(0) },
-  { title: "a byte behind its end", damage: (object) => Buffer.concat([object, Buffer.alloc(1)]) },
+  {
+    title: "a byte behind its end",
+    damage: (object) => Buffer.concat([object, Buffer.alloc(1)]),
+    tellsDigest: true,
+  },
   { title: "itself behind its end", damage: (object) => Buffer.concat([object, object]) },
   { title: "its neighbour's content", damage: (_, neighbour) => neighbour },
   {
@@ -48,6 +52,7 @@ const KINDS: readonly { title: string; damage: Damage; tellsDigest?: true }[] = 
   {
     title: "its metadata dropped",
     damage: (object) => object.subarray(0, object.lastIndexOf(ZSTD_SKIPPABLE)),
+    tellsDigest: true,
   },
   {
     title: "its neighbour's metadata",
@@ -186,7 +191,7 @@ describe("a stored object that was damaged", () => {
     });
   });
 
-  // Without its metadata an object cannot tell any more what it was.
+  // An object with neither its metadata nor its frame cannot tell any more what it was.
   test.each(KINDS.filter(({ tellsDigest }) => tellsDigest))(
     "with $title is not repaired by a push of other content",
     async ({ damage }) => {
