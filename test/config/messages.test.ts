@@ -153,6 +153,10 @@ describe("each rule has its own message", () => {
         "a name is 1 to 100 of a-z, 0-9, dot, _ and -, and begins with a letter or digit",
     ],
     [
+      '[clusters.main.standbys.s1]\nconninfo = "host=a,b"',
+      "clusters.main.standbys.s1.conninfo: names several hosts",
+    ],
+    [
       "[clusters.main.standbys.s1]\nconninfo = 1",
       "clusters.main.standbys.s1.conninfo: 1 is not a text; write it in quotes",
     ],
