@@ -1,5 +1,6 @@
 /** Status and "absent" on an archive of ten and of a million segments. */
 import { execFileSync } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
 import { WalarcDaemon } from "../test/support/daemon.ts";
@@ -25,7 +26,7 @@ export async function fillStore(directory: string, segments: number): Promise<vo
     const name = segmentNameOf({ number });
     const log = join(directory, "clusters/bench/wal/00000001", name.slice(8, 16));
     if (number === 1 || number % 256 === 0) await mkdir(log, { recursive: true });
-    await (await open(join(log, name), "w")).close();
+    closeSync(openSync(join(log, name), "w"));
   }
 }
 
