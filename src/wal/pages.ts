@@ -28,6 +28,8 @@ const SHORT_HEADER_BYTES = 24;
 const LONG_HEADER_BYTES = 40;
 const CONTINUED = 0x0001;
 const RECORD_HEADER_BYTES = 24;
+/** None is longer: it would have to be allocated in one piece (MaxAllocSize). */
+const RECORD_BYTES_MAX = 2 ** 30;
 const TWO_POW_32 = 2 ** 32;
 
 /** Takes a segment's bytes in order, in pieces of whole pages where that is possible. */
@@ -189,12 +191,31 @@ function walkRecords(
   for (let at = from; at < bytes.byteLength; ) {
     const lengthBytes = bytes.getUint32(at, true);
     if (lengthBytes === 0) break;
-    if (lengthBytes < RECORD_HEADER_BYTES) return { end: "unproven", last };
+    if (!isPossibleRecord(bytes, at)) return { end: "unproven", last };
     last = at;
     at = align(at + lengthBytes);
     if (last + lengthBytes > bytes.byteLength) return { end: "unfinished", last };
   }
   return { end: "clean", last };
+}
+
+/**
+ * Whether a record can begin there, as far as its header is on the page: what is no record at all
+ * says nothing about where the WAL ends.
+ */
+function isPossibleRecord(bytes: DataView, at: number): boolean {
+  const lengthBytes = bytes.getUint32(at, true);
+  if (lengthBytes < RECORD_HEADER_BYTES || lengthBytes > RECORD_BYTES_MAX) return false;
+  // Points back to the record before it.
+  const hasPrevious = at + 16 <= bytes.byteLength;
+  if (hasPrevious && addressAt(bytes, at + 8) >= addressAt(bytes, 8) + at) return false;
+  // Padding.
+  return at + 20 > bytes.byteLength || bytes.getUint16(at + 18, true) === 0;
+}
+
+/** Exact up to 2 ** 53, and in order beyond. */
+function addressAt(bytes: DataView, at: number): number {
+  return bytes.getUint32(at + 4, true) * TWO_POW_32 + bytes.getUint32(at, true);
 }
 
 function recordAt(bytes: DataView, at: number): DataView {

@@ -1,3 +1,4 @@
+import { createCipheriv } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { SegmentPages, type Wholeness } from "../../src/wal/pages.ts";
 import { makeSegment, MIB } from "../support/wal-maker.ts";
@@ -46,7 +47,7 @@ function recordsOf(lengths: readonly number[], last: "switch" | "other"): Buffer
     at = Math.ceil(at / 8) * 8;
   };
   for (const [index, length] of lengths.entries()) {
-    const record = Buffer.alloc(length, 0xab);
+    const record = Buffer.alloc(length, 0xab).fill(0, 0, 24);
     const isSwitch = last === "switch" && index === lengths.length - 1;
     record.writeUInt32LE(length, 0);
     record.writeUInt8(isSwitch ? 0x40 : 0x20, 16);
@@ -114,6 +115,17 @@ describe("a segment of full size", () => {
     expect(judge(bytes)).toBe("unproven");
     expect(judge(Buffer.alloc(MIB, 7))).toBe("unproven");
     expect(judge(Buffer.alloc(0))).toBe("unproven");
+  });
+
+  test.each([
+    ["random bytes", createCipheriv("aes-128-ctr", Buffer.alloc(16, 5), Buffer.alloc(16))],
+    ["a text", undefined],
+  ])("proves nothing when %s stand where its first record belongs", (_title, noise) => {
+    const { bytes } = makeSegment({ number: 5, segmentSizeBytes: MIB, content: "sparse" });
+    const junk =
+      noise?.update(Buffer.alloc(PAGE_BYTES - 40)) ?? Buffer.from("content of segment 5");
+    bytes.set(junk, 40);
+    expect(judge(bytes)).toBe("unproven");
   });
 
   test("has addresses that cross four gigabytes", () => {
