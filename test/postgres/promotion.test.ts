@@ -94,7 +94,7 @@ describeScene("a promotion inside a segment that the old primary goes on writing
 
     const end = await recovered.recoveryEnd();
     expect(end.kind).toBe("stopped");
-    expect(end.log).toMatch(/^walarc: fetch 00000002\.history: corrupt/m);
+    expect(end.log).toMatch(/^walarc: fetch 00000002\.history: gap/m);
     await copyFile(scene().workspace.path("history"), file);
     recovered.launch();
     expect((await recovered.recoveryEnd()).kind).toBe("open");
