@@ -78,9 +78,9 @@ describeScene("a promotion inside a segment that the old primary goes on writing
   });
 
   test.each([
-    ["damaged", (file: string) => truncate(file, 20)],
-    ["lost", (file: string) => rm(file)],
-  ])("a recovery does not miss the new timeline because its history is %s", async (how, harm) => {
+    ["damaged", "corrupt", (file: string) => truncate(file, 20)],
+    ["lost", "gap", (file: string) => rm(file)],
+  ])("a recovery does not miss the new timeline for a %s history: %s", async (how, code, harm) => {
     const file = daemon.objectFile("00000002.history");
     await copyFile(file, scene().workspace.path("history"));
     await harm(file);
@@ -94,7 +94,7 @@ describeScene("a promotion inside a segment that the old primary goes on writing
 
     const end = await recovered.recoveryEnd();
     expect(end.kind).toBe("stopped");
-    expect(end.log).toMatch(/^walarc: fetch 00000002\.history: gap/m);
+    expect(end.log).toMatch(new RegExp(`^walarc: fetch 00000002\\.history: ${code}`, "m"));
     await copyFile(scene().workspace.path("history"), file);
     recovered.launch();
     expect((await recovered.recoveryEnd()).kind).toBe("open");
