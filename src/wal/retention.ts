@@ -1,7 +1,7 @@
 /**
  * What of an archive may be removed. The meaning is that of pg_archivecleanup: everything whose
  * position is below the horizon goes, whatever its timeline, and history files never do. The
- * horizon is the lowest position that any claim needs.
+ * horizon is the lowest position that any claim needs, and never above the newest archived segment.
  */
 import type { Catalog } from "./catalog.ts";
 import { type PlacedName, parseWalName } from "./name.ts";
@@ -52,11 +52,12 @@ export function planRetention(catalog: Catalog, claims: readonly Claim[]): Reten
   if (doubtful.length > 0) return { ...nothing, heldBy: doubtful };
 
   if (judged.every(({ isEnding }) => isEnding === true)) return { ...nothing, heldBy: [] };
-  const horizon = oldest(judged.flatMap(({ from }) => from ?? []));
-  if (horizon === undefined) return { ...nothing, heldBy: [] };
+  const lowest = oldest(judged.flatMap(({ from }) => from ?? []));
+  if (lowest === undefined) return { ...nothing, heldBy: [] };
+  const horizon = withinArchive(catalog, lowest);
   return {
     horizon,
-    heldBy: judged.filter(({ from }) => from?.position === horizon.position),
+    heldBy: judged.filter(({ from }) => from?.position === lowest.position),
     segments: segmentsBelow(catalog, horizon),
     others: othersBelow(catalog, horizon),
     segmentSizeBytes,
@@ -82,6 +83,17 @@ function oldest(names: readonly PlacedName[]): PlacedName | undefined {
   let found: PlacedName | undefined;
   for (const name of names) if (found === undefined || isBefore(name, found)) found = name;
   return found;
+}
+
+/**
+ * A position ahead of the archive counts as its end. Its newest segment always stays: without it
+ * nobody could tell any more that what lies before it was there once, and a recovery that asks for
+ * it would be told that its WAL ends.
+ */
+function withinArchive(catalog: Catalog, lowest: PlacedName): PlacedName {
+  const newest = parseWalName(catalog.latest() ?? "");
+  const isAhead = newest?.kind === "segment" && newest.position < lowest.position;
+  return isAhead ? newest : lowest;
 }
 
 /** By position, then by name. */

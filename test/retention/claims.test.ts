@@ -1,6 +1,7 @@
 import { readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { requireWalName } from "../../src/wal/name.ts";
 import {
   makeBackupHistory,
   makeHistory,
@@ -228,6 +229,19 @@ describe("claims", () => {
     await stage.restart();
     expect(await stage.prune()).toEqual(segmentTexts(4095, 4095));
     expect(await logs()).toEqual(["00000001"]);
+  });
+
+  test("a claim ahead of the archive leaves its newest segment, and a fetch finds a gap", async () => {
+    await stage.pushSegments(1, 5);
+    await stage.hold("h", 9);
+    expect(await stage.prune()).toEqual(segmentTexts(1, 4));
+    expect(await stage.status()).toMatchObject({
+      latest: { name: segmentText(5) },
+      horizon: segmentText(5),
+      heldBy: [{ kind: "hold", name: "h" }],
+    });
+    const fetch = stage.archive.fetch("main", requireWalName(segmentText(3)), { signal });
+    await expect(fetch).rejects.toMatchObject({ code: "gap" });
   });
 
   test("a hold must end in the future", async () => {

@@ -56,8 +56,8 @@ function neededFrom(world: World): string[] | "everything" {
     from.push(...within.map((number) => nameOf(1, number, world.segmentSizeBytes)));
   }
   if (![...from, ...ending].every((name) => isTimelineKnown(world, name))) return "everything";
-  // What may be over keeps, but is alone no reason to remove.
-  return from.length === 0 ? [] : [...from, ...ending];
+  // What may be over keeps, but is alone no reason to remove. The newest segment always stays.
+  return from.length === 0 ? [] : [...from, ...ending, ...segments.slice(0, 1)];
 }
 
 /** Numbers of the segments that arrived no more than so long before the newest one did. */
