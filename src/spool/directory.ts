@@ -5,6 +5,7 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
 import {
+  copyFile,
   link,
   lstat,
   mkdir,
@@ -17,7 +18,7 @@ import {
   unlink,
   type FileHandle,
 } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { isErrno } from "../disk/failure.ts";
 import { WalarcError } from "../errors.ts";
 import { type EntryStatus, isSameContent, REJECTED_DIRECTORY } from "./entry.ts";
@@ -204,11 +205,39 @@ export class SpoolDirectory {
     try {
       await link(from, to);
     } catch (error) {
-      if (!isErrno(error) || error.code !== "EEXIST") throw cannotUse(this.path, error);
+      const code = isErrno(error) ? error.code : undefined;
+      // Linux lets nobody link what belongs to another user (fs.protected_hardlinks).
+      if (code === "EPERM") return this.#giveBackCopy(from, name);
       this.#hasInterrupted = true;
+      if (code !== "EEXIST") throw cannotUse(this.path, error);
       return;
     }
     await this.#local(() => unlink(from));
+  }
+
+  /** What cannot be copied either gets a name in `rejected/` that a person sees. */
+  async #giveBackCopy(from: string, name: string): Promise<void> {
+    const file = await this.openFile(relative(this.path, from));
+    if (file === "gone") return;
+    if (file === "no-file" || file === "unreadable") {
+      const shown = join(this.path, REJECTED_DIRECTORY, basename(from).slice(1));
+      return this.#local(() => rename(from, shown));
+    }
+    await file[Symbol.asyncDispose]();
+    // Should we be killed, it is swept as any unfinished hand-over is.
+    const copy = join(this.path, `.walarc-push.${process.pid}.${randomBytes(6).toString("hex")}`);
+    try {
+      await copyFile(from, copy, constants.COPYFILE_EXCL);
+      await sync(copy);
+      await link(copy, join(this.path, name));
+      await sync(this.path);
+      await unlink(from);
+    } catch (error) {
+      this.#hasInterrupted = true;
+      if (!isErrno(error) || error.code !== "EEXIST") throw cannotUse(this.path, error);
+    } finally {
+      await unlink(copy).catch(() => {});
+    }
   }
 
   /**
@@ -255,6 +284,11 @@ export class SpoolDirectory {
       throw cannotUse(this.path, error);
     }
   }
+}
+
+async function sync(path: string): Promise<void> {
+  await using handle = await open(path, O_RDONLY);
+  await handle.sync();
 }
 
 function hiddenName(name: string): string {

@@ -1,4 +1,12 @@
-import { chmodSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { SpoolDirectory } from "../../src/spool/directory.ts";
 import { segment, SpoolScene } from "../support/spool-scene.ts";
@@ -65,4 +73,43 @@ describe("a spool directory", () => {
     await scene.drained();
     expect(scene.counted).toEqual(["archived"]);
   });
+});
+
+describe.skipIf(process.geteuid?.() !== 0)("what a killed daemon was about to remove", () => {
+  // PostgreSQL's files, which the daemon's group may read: a link to them is not allowed.
+  function interrupted(mode: number): string {
+    const { name, bytes } = segment(3);
+    const hidden = `rejected/.removing.${name}.0123456789ab`;
+    mkdirSync(scene.path("rejected"), { mode: 0o700 });
+    writeFileSync(scene.path(hidden), bytes);
+    chmodSync(scene.path(hidden), mode);
+    return scene.path(hidden);
+  }
+
+  test("and may not link, because it is another user's, is drained all the same", async () => {
+    const path = interrupted(0o644);
+    using _ = scene.withoutRights();
+    chownAsRoot(path);
+    await scene.start();
+    await scene.drained();
+    expect(scene.counted).toEqual(["archived"]);
+    expect(scene.rejected()).toEqual([]);
+  });
+
+  test("and may neither link nor read is shown in rejected/", async () => {
+    const path = interrupted(0o600);
+    using _ = scene.withoutRights();
+    chownAsRoot(path);
+    await scene.start();
+    await scene.until("it is counted", () => scene.status.rejected === 1);
+    expect(scene.rejected()).toEqual([`removing.${segment(3).name}.0123456789ab`]);
+    expect(scene.status.problem).toBeNull();
+  });
+
+  function chownAsRoot(path: string): void {
+    const own = process.geteuid?.() ?? 0;
+    process.seteuid?.(0);
+    chownSync(path, 0, 0);
+    process.seteuid?.(own);
+  }
 });
