@@ -1,5 +1,6 @@
 /** Holds: WAL that is kept because somebody said so, for good or until a time. */
 import { type PlacedName, parseWalName } from "../wal/name.ts";
+import { isServedMs } from "./service-time.ts";
 import type { Fields } from "./state-object.ts";
 
 export interface HoldRecord {
@@ -19,7 +20,7 @@ export function holdFields(record: HoldRecord): Fields {
 export function parseHold(fields: Fields): HoldRecord | undefined {
   const { until, lastsMs, putMs } = fields;
   const from = typeof fields["from"] === "string" ? parseWalName(fields["from"]) : undefined;
-  if (from?.kind !== "segment" || typeof putMs !== "number" || !(putMs >= 0)) return undefined;
+  if (from?.kind !== "segment" || !isServedMs(putMs)) return undefined;
   if (until === null && lastsMs === null) {
     return { from, until: undefined, lastsMs: undefined, putMs };
   }

@@ -1,5 +1,6 @@
 /** The time of service and the arrivals measured in it, as they are written down. */
 import type { ArrivalEntry, Arrivals } from "../wal/arrivals.ts";
+import { isServedMs } from "./service-time.ts";
 import type { Fields } from "./state-object.ts";
 
 export interface ServiceRecord {
@@ -22,18 +23,18 @@ export function serviceFields({ servedMs, prunedMs, arrivals }: ServiceRecord): 
 
 export function parseService(fields: Fields): ServiceRecord | undefined {
   const { servedMs, prunedMs, newest, arrivals } = fields;
-  if (!isNumber(servedMs) || !isNumber(prunedMs) || !Array.isArray(arrivals)) return undefined;
+  if (!isServedMs(servedMs) || !isServedMs(prunedMs) || !Array.isArray(arrivals)) return undefined;
   const entries = arrivals.map(parseEntry);
   if (!entries.every((entry) => entry !== undefined)) return undefined;
   if (newest === null) return { servedMs, prunedMs, arrivals: { newest: undefined, entries } };
   const [atMs, number] = numbersOf(newest, 2) ?? [];
-  if (atMs === undefined || number === undefined) return undefined;
+  if (!isServedMs(atMs) || number === undefined) return undefined;
   return { servedMs, prunedMs, arrivals: { newest: { atMs, number }, entries } };
 }
 
 function parseEntry(value: unknown): ArrivalEntry | undefined {
   const [atMs, lowest, highest] = numbersOf(value, 3) ?? [];
-  if (atMs === undefined || lowest === undefined || highest === undefined) return undefined;
+  if (!isServedMs(atMs) || lowest === undefined || highest === undefined) return undefined;
   return { atMs, lowest, highest };
 }
 

@@ -7,6 +7,16 @@
 /** No look at the clock counts for more than this since the one before: in between we slept. */
 const LOOK_MS_MAX = 10_000;
 
+const SERVED_MS_MAX = 100 * 365 * 86_400_000;
+
+/**
+ * Whether a value read from the store can be a time of service. Believing one beyond all reason
+ * would move the time of everything else.
+ */
+export function isServedMs(value: unknown): value is number {
+  return typeof value === "number" && value >= 0 && value <= SERVED_MS_MAX;
+}
+
 export class ServiceTime {
   readonly #clock: () => number;
   #seenMs: number;

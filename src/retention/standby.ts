@@ -4,6 +4,7 @@ import type { Catalog } from "../wal/catalog.ts";
 import { type PlacedName, parseWalName } from "../wal/name.ts";
 import { segmentNumber } from "../wal/segment.ts";
 import { endsOf } from "../wal/window.ts";
+import { isServedMs } from "./service-time.ts";
 import type { Fields } from "./state-object.ts";
 
 /** Who told: the standby itself, by `walarc cleanup`, or its answer to the daemon's question. */
@@ -35,7 +36,7 @@ export function parseStandby(fields: Fields): StandbyRecord | undefined {
     return undefined;
   }
   if (typeof reportedAt !== "string" || Number.isNaN(Date.parse(reportedAt))) return undefined;
-  if (typeof heardMs !== "number" || !(heardMs >= 0)) return undefined;
+  if (!isServedMs(heardMs)) return undefined;
   if (source !== "report" && source !== "sql") return undefined;
   if (role !== "standby" && role !== "primary") return undefined;
   return { restartPoint: name as PlacedName | undefined, reportedAt, heardMs, source, role };

@@ -22,6 +22,13 @@ function backup(number: number, wish: Partial<SegmentWish> = {}) {
   return makeBackupHistory({ number, segmentSizeBytes: MIB, ...wish });
 }
 
+function standbyHeard(heardMs: string): string {
+  return (
+    `{"format":1,"restartPoint":"${segmentText(4)}","source":"report","role":"standby",` +
+    `"reportedAt":"2026-01-01T00:00:00Z","heardMs":${heardMs}}`
+  );
+}
+
 describe("nothing is removed", () => {
   test("while nobody claims anything", async () => {
     await stage.pushSegments(1, 5);
@@ -52,6 +59,8 @@ describe("nothing is removed", () => {
     ["a field that is missing", "standbys/s1.json", '{"format":1,"restartPoint":null}'],
     ["a newer format", "standbys/s1.json", '{"format":2}'],
     ["nothing at all", "holds/h.json", ""],
+    ["a time without end", "standbys/s1.json", standbyHeard("1e999")],
+    ["a time of ten thousand years", "standbys/s1.json", standbyHeard("315360000000000")],
     ["a stranger", "holds/h.json~", "{}"],
     ["a name that is none", "standbys/S1.json", "{}"],
   ])("while a state object is %s", async (_what, path, content) => {
