@@ -1,4 +1,5 @@
 /** Rules between keys, which no schema of a single key can hold. */
+import { normalize } from "node:path";
 import { parseConninfo } from "./conninfo.ts";
 import { isLoopbackHost, parseListenAddress } from "./listen.ts";
 import { formatPath, isTable, type Path, type Problem, type Table } from "./problems.ts";
@@ -144,7 +145,7 @@ function tokenProblems(view: View): Problem[] {
 
 function spoolProblems(view: View): Problem[] {
   const problems: Problem[] = [];
-  const seen = new Map<string, number>();
+  const before: { readonly index: number; readonly directory: string }[] = [];
   for (const index of view.indexes("spool")) {
     const name = view.text("spool", index, "cluster");
     if (name !== undefined && !view.mayHaveCluster(name)) {
@@ -152,13 +153,19 @@ function spoolProblems(view: View): Problem[] {
     }
     const directory = view.text("spool", index, "path");
     if (directory === undefined) continue;
-    const at = ["spool", index, "path"];
-    const first = seen.get(directory);
-    if (first === undefined) seen.set(directory, index);
-    else problems.push({ path: at, why: `is the same as of spool[${first}]` });
+    const path = ["spool", index, "path"];
+    for (const other of before) {
+      const why = nestingOf(directory, other.directory);
+      if (why !== undefined) problems.push({ path, why: `${why} spool[${other.index}]` });
+    }
+    before.push({ index, directory });
+    // All that is no WAL file would be moved aside: what holds the store as well.
     const store = view.text("store", "path");
-    if (store !== undefined && isWithin(directory, store)) {
-      problems.push({ path: at, why: `"${directory}" lies in the store; choose another place` });
+    if (store === undefined || store === "") continue;
+    if (isWithin(directory, store)) {
+      problems.push({ path, why: `"${directory}" lies in the store; choose another place` });
+    } else if (isWithin(store, directory)) {
+      problems.push({ path, why: `the store lies in "${directory}"; choose another place` });
     }
   }
   return problems;
@@ -194,6 +201,17 @@ function notConfigured(name: string): string {
   return `"${name}" is none of the configured clusters; add [clusters.${name}]`;
 }
 
+/** How two directories of which each needs a place of its own get in each other's way. */
+function nestingOf(
+  directory: string,
+  other: string,
+): "is the same as of" | "lies in" | "holds" | undefined {
+  const [isInside, isOutside] = [isWithin(directory, other), isWithin(other, directory)];
+  if (isInside) return isOutside ? "is the same as of" : "lies in";
+  return isOutside ? "holds" : undefined;
+}
+
 function isWithin(path: string, directory: string): boolean {
-  return `${path}/`.startsWith(`${directory.replace(/\/+$/, "")}/`);
+  const [inner, outer] = [path, directory].map((one) => `${normalize(one)}/`.replace(/\/+$/, "/"));
+  return inner !== undefined && outer !== undefined && inner.startsWith(outer);
 }

@@ -170,6 +170,22 @@ describe("each rule has its own message", () => {
       "spool[1].path: is the same as of spool[0]",
     ],
     [
+      '[[spool]]\npath = "/s/a/"\ncluster = "a"\n[[spool]]\npath = "/s//a"\ncluster = "b"',
+      "spool[1].path: is the same as of spool[0]",
+    ],
+    [
+      '[[spool]]\npath = "/s"\ncluster = "a"\n[[spool]]\npath = "/s/b"\ncluster = "b"',
+      "spool[1].path: lies in spool[0]",
+    ],
+    [
+      '[[spool]]\npath = "/s/a"\ncluster = "a"\n[[spool]]\npath = "/s"\ncluster = "b"',
+      "spool[1].path: holds spool[0]",
+    ],
+    [
+      '[[spool]]\npath = "/"\ncluster = "a"',
+      'spool[0].path: the store lies in "/"; choose another place',
+    ],
+    [
       '[[spool]]\npath = "/archive/spool"\ncluster = "a"',
       'spool[0].path: "/archive/spool" lies in the store; choose another place',
     ],
