@@ -26,13 +26,13 @@ export async function cleanupCommand(args: readonly string[]): Promise<number> {
     if (line.switches.has("help")) throw new WalarcError("usage", "--help stands alone");
     const [restartPoint = ""] = line.positionals;
     what = `cleanup ${restartPoint}`;
-    const options = await resolveClientOptions(line);
     const standby = line.values["standby"] ?? undefined;
     if (!isStandbyHere()) {
       const why = "nothing was reported: this server is no standby (it has no standby.signal)";
       printError(`walarc: ${printable(what)}: ${why}\n`);
       return 0;
     }
+    const options = await resolveClientOptions(line);
     if (!/^0{24}$/.test(restartPoint)) requireWalName(restartPoint);
     await order(options, {
       method: "PUT",
