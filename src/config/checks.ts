@@ -159,7 +159,11 @@ function spoolProblems(view: View): Problem[] {
       if (why !== undefined) problems.push({ path, why: `${why} spool[${other.index}]` });
     }
     before.push({ index, directory });
-    // All that is no WAL file would be moved aside: what holds the store as well.
+    // All that is no WAL file would be moved aside.
+    const socket = view.text("server", "socket");
+    if (socket !== undefined && socket !== "" && isWithin(socket, directory)) {
+      problems.push({ path, why: `"${directory}" holds server.socket; choose another place` });
+    }
     const store = view.text("store", "path");
     if (store === undefined || store === "") continue;
     if (isWithin(directory, store)) {

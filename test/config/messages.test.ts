@@ -182,7 +182,11 @@ describe("each rule has its own message", () => {
       "spool[1].path: holds spool[0]",
     ],
     [
-      '[[spool]]\npath = "/"\ncluster = "a"',
+      '[server]\nsocket = "/s/walarc.sock"\n[[spool]]\npath = "/s"\ncluster = "a"',
+      'spool[0].path: "/s" holds server.socket; choose another place',
+    ],
+    [
+      '[server]\nsocket = ""\n[[spool]]\npath = "/"\ncluster = "a"',
       'spool[0].path: the store lies in "/"; choose another place',
     ],
     [
