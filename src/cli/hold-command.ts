@@ -35,13 +35,15 @@ async function add(args: readonly string[]): Promise<number> {
       hint: "name the oldest segment to keep: --from 000000010000000000000005",
     });
   }
-  await order(options, {
+  const { body } = await order(options, {
     method: "PUT",
     path: `/v1/clusters/${options.cluster}/holds/${name}`,
     content: { from, until: until === undefined ? null : requireTime(until) },
   });
   const end = until === undefined ? "until it is removed" : `until ${until}`;
   await printOutput(`kept from ${from} on, ${end}: hold ${name} of cluster ${options.cluster}\n`);
+  const { problem } = JSON.parse(body.toString()) as HoldStatus;
+  if (problem !== undefined) await printOutput(`but that is ${problem}\n`);
   return 0;
 }
 

@@ -1,4 +1,5 @@
 /** What holds WAL back, for people and programs (contract, section 9). */
+import type { Catalog } from "../wal/catalog.ts";
 import type { PlacedName } from "../wal/name.ts";
 import {
   type Claim,
@@ -8,7 +9,7 @@ import {
   type RetentionPlan,
 } from "../wal/retention.ts";
 import { segmentNumber } from "../wal/segment.ts";
-import { segmentsFrom } from "../wal/window.ts";
+import { endsOf, segmentsFrom, windowClaim } from "../wal/window.ts";
 import { type Claimants, claimsOf, DAMAGED, type Standby, standbysOf, UNHEARD } from "./claims.ts";
 import type { ReportSource } from "./standby.ts";
 
@@ -89,14 +90,26 @@ function silence({ record }: Standby): string | undefined {
   return record === undefined ? UNHEARD : undefined;
 }
 
-export function holdStatuses({ holds }: Claimants): HoldStatus[] {
+export function holdStatuses({ holds, catalog }: Claimants): HoldStatus[] {
   const names = [...holds.keys()].sort();
   return names.map((name) => {
     const hold = holds.get(name);
-    return hold === undefined || hold === "damaged"
-      ? { name, from: null, until: null, problem: DAMAGED }
-      : { name, from: hold.from.text, until: hold.until ?? null };
+    if (hold === undefined || hold === "damaged") {
+      return { name, from: null, until: null, problem: DAMAGED };
+    }
+    const problem = lateness(catalog, hold.from);
+    const status = { name, from: hold.from.text, until: hold.until ?? null };
+    return problem === undefined ? status : { ...status, problem };
   });
+}
+
+/** Whoever asks for WAL that is not there should not believe that it is kept. */
+function lateness(catalog: Catalog, from: PlacedName): string | undefined {
+  const [ends, size] = [endsOf(catalog), catalog.segmentSizeBytes];
+  const number = size === undefined ? undefined : segmentNumber(from, size);
+  if (ends === undefined || number === undefined || number >= ends.oldest) return undefined;
+  const oldest = windowClaim(catalog, ends.oldest).text;
+  return `from before the oldest archived segment, ${oldest}`;
 }
 
 export function retentionStatus(claimants: Claimants): RetentionStatus {

@@ -130,6 +130,14 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
       expect(status.stdout).toMatch(/^kept because +standby ".*" .*holds 13 segments \(13 MB\)/m);
     });
 
+    test("are told when a hold comes too late for some of its WAL", async () => {
+      const add = await walarc("hold", "add", "late", "--from", segmentText(0));
+      const why = `from before the oldest archived segment, ${segmentText(1)}`;
+      expect(add).toMatchObject({ status: 0, stdout: expect.stringContaining(why) });
+      expect((await walarc("hold", "ls")).stdout).toContain(why);
+      expect(await walarc("hold", "rm", "late")).toMatchObject({ status: 0 });
+    });
+
     test("add, list and remove holds", async () => {
       const add = ["hold", "add", "backup", "--from", segmentText(5)];
       expect(await walarc(...add, "--until", "2037-01-31T08:00:00Z")).toMatchObject({ status: 0 });
