@@ -17,6 +17,7 @@ import { askServer } from "./postgres/standby-question.ts";
 import { standbysOf } from "./retention/claims.ts";
 import { retentionStatus, standbyStatuses } from "./retention/overview.ts";
 import type { Retention } from "./retention/retention.ts";
+import { requireApart } from "./spool/directory.ts";
 import type { SpoolOptions } from "./spool/handling.ts";
 import { startSpool } from "./spool/running.ts";
 import type { Spool } from "./spool/spool.ts";
@@ -73,6 +74,7 @@ export async function startDaemon(
 
   stack.use(startUpkeep(archive, { log, asks: (cluster) => asksOf(config, cluster) }));
 
+  await requireApart(config.spools.map(({ path }) => path));
   for (const spool of config.spools) {
     const running = stack.use(await startSpool(spoolOptions(spool, { archive, metrics, log })));
     spoolsOf.get(spool.cluster)?.push(running.spool);

@@ -14,6 +14,7 @@ import {
   readdir,
   realpath,
   rename,
+  stat,
   statfs,
   unlink,
   type FileHandle,
@@ -283,6 +284,24 @@ export class SpoolDirectory {
     } catch (error) {
       throw cannotUse(this.path, error);
     }
+  }
+}
+
+/** Rejects with `usage` when two are one directory: each would get a part of the other's WAL. */
+export async function requireApart(paths: readonly string[]): Promise<void> {
+  const known = new Map<string, string>();
+  for (const path of paths) {
+    // One that is not there yet cannot be compared.
+    const found = await stat(path, { bigint: true }).catch(() => undefined);
+    if (found === undefined) continue;
+    const identity = `${found.dev}:${found.ino}`;
+    const other = known.get(identity);
+    if (other !== undefined) {
+      throw new WalarcError("usage", `the spools "${other}" and "${path}" are one directory`, {
+        hint: "give each a directory of its own: is one of them a link?",
+      });
+    }
+    known.set(identity, path);
   }
 }
 

@@ -8,7 +8,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { SpoolDirectory } from "../../src/spool/directory.ts";
+import { requireApart, SpoolDirectory } from "../../src/spool/directory.ts";
 import { segment, SpoolScene } from "../support/spool-scene.ts";
 import { makeHistory } from "../support/wal-maker.ts";
 
@@ -62,6 +62,17 @@ describe("a spool directory", () => {
     mkdirSync(scene.elsewhere("trap"));
     symlinkSync(scene.elsewhere("trap"), scene.path("rejected"));
     await expect(scene.start()).rejects.toMatchObject({ code: "usage" });
+  });
+
+  test("that is two spools, by a link, is refused", async () => {
+    symlinkSync(scene.directory, scene.elsewhere("link"));
+    mkdirSync(scene.elsewhere("other"));
+    const [other, missing] = [scene.elsewhere("other"), scene.elsewhere("missing")];
+    await requireApart([scene.directory, other, missing]);
+    await expect(requireApart([scene.directory, scene.elsewhere("link")])).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringContaining("are one directory") as string,
+    });
   });
 
   test("that a group may write to is the usual thing, and a link to it is fine", async () => {
