@@ -27,6 +27,7 @@ const PAGE_BYTES_MAX = 65_536;
 const SHORT_HEADER_BYTES = 24;
 const LONG_HEADER_BYTES = 40;
 const CONTINUED = 0x0001;
+const LONG_HEADER = 0x0002;
 const RECORD_HEADER_BYTES = 24;
 /** None is longer: it would have to be allocated in one piece (MaxAllocSize). */
 const RECORD_BYTES_MAX = 2 ** 30;
@@ -191,7 +192,9 @@ function walkRecords(
   for (let at = from; at < bytes.byteLength; ) {
     const lengthBytes = bytes.getUint32(at, true);
     if (lengthBytes === 0) break;
-    if (!isPossibleRecord(bytes, at)) return { end: "unproven", last };
+    const isOnFirstPage = (bytes.getUint16(2, true) & LONG_HEADER) !== 0;
+    if (lengthBytes < RECORD_HEADER_BYTES) return { end: "unproven", last };
+    if (isOnFirstPage && !isPossibleRecord(bytes, at)) return { end: "unproven", last };
     last = at;
     at = align(at + lengthBytes);
     if (last + lengthBytes > bytes.byteLength) return { end: "unfinished", last };
@@ -200,12 +203,12 @@ function walkRecords(
 }
 
 /**
- * Whether a record can begin there, as far as its header is on the page: what is no record at all
- * says nothing about where the WAL ends.
+ * Whether a record can begin there, as far as its header is on the page. A first page that holds
+ * none says nothing about where the WAL ends; on a later one, doubt speaks for a cut copy.
  */
 function isPossibleRecord(bytes: DataView, at: number): boolean {
   const lengthBytes = bytes.getUint32(at, true);
-  if (lengthBytes < RECORD_HEADER_BYTES || lengthBytes > RECORD_BYTES_MAX) return false;
+  if (lengthBytes > RECORD_BYTES_MAX) return false;
   // Points back to the record before it.
   const hasPrevious = at + 16 <= bytes.byteLength;
   if (hasPrevious && addressAt(bytes, at + 8) >= addressAt(bytes, 8) + at) return false;
