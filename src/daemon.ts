@@ -17,7 +17,7 @@ import { askServer } from "./postgres/standby-question.ts";
 import { standbysOf } from "./retention/claims.ts";
 import { retentionStatus, standbyStatuses } from "./retention/overview.ts";
 import type { Retention } from "./retention/retention.ts";
-import { requireApart } from "./spool/directory.ts";
+import { requireApart } from "./spool/apart.ts";
 import type { SpoolOptions } from "./spool/handling.ts";
 import { startSpool } from "./spool/running.ts";
 import type { Spool } from "./spool/spool.ts";

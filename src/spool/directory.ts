@@ -14,7 +14,6 @@ import {
   readdir,
   realpath,
   rename,
-  stat,
   statfs,
   unlink,
   type FileHandle,
@@ -22,6 +21,7 @@ import {
 import { basename, dirname, join, relative } from "node:path";
 import { isErrno } from "../disk/failure.ts";
 import { WalarcError } from "../errors.ts";
+import { cannotUse } from "./apart.ts";
 import { type EntryStatus, isSameContent, REJECTED_DIRECTORY } from "./entry.ts";
 import { SpoolFile, statusAt } from "./file.ts";
 
@@ -287,24 +287,6 @@ export class SpoolDirectory {
   }
 }
 
-/** Rejects with `usage` when two are one directory: each would get a part of the other's WAL. */
-export async function requireApart(paths: readonly string[]): Promise<void> {
-  const known = new Map<string, string>();
-  for (const path of paths) {
-    // One that is not there yet cannot be compared.
-    const found = await stat(path, { bigint: true }).catch(() => undefined);
-    if (found === undefined) continue;
-    const identity = `${found.dev}:${found.ino}`;
-    const other = known.get(identity);
-    if (other !== undefined) {
-      throw new WalarcError("usage", `the spools "${other}" and "${path}" are one directory`, {
-        hint: "give each a directory of its own: is one of them a link?",
-      });
-    }
-    known.set(identity, path);
-  }
-}
-
 async function sync(path: string): Promise<void> {
   await using handle = await open(path, O_RDONLY);
   await handle.sync();
@@ -312,16 +294,4 @@ async function sync(path: string): Promise<void> {
 
 function hiddenName(name: string): string {
   return join(REJECTED_DIRECTORY, `.removing.${name}.${randomBytes(6).toString("hex")}`);
-}
-
-function cannotUse(path: string, error: unknown): unknown {
-  if (!isErrno(error)) return error;
-  const isMissing = error.code === "ENOENT" || error.code === "ENOTDIR";
-  const why = isMissing ? "is not there" : `cannot be used: ${error.message}`;
-  return new WalarcError("local", `the spool "${path}" ${why}`, {
-    hint: isMissing
-      ? "make it, or mount what it lies on; it is looked for again and again"
-      : "the user that walarc runs as must be allowed to read and remove what is in it",
-    cause: error,
-  });
 }

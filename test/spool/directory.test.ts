@@ -8,7 +8,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { requireApart, SpoolDirectory } from "../../src/spool/directory.ts";
+import { requireApart } from "../../src/spool/apart.ts";
+import { SpoolDirectory } from "../../src/spool/directory.ts";
 import { segment, SpoolScene } from "../support/spool-scene.ts";
 import { makeHistory } from "../support/wal-maker.ts";
 
