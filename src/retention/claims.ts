@@ -11,6 +11,7 @@ import type { ReportSource, StandbyRecord } from "./standby.ts";
 /** Doubts that keep everything. */
 export const DAMAGED = "what the store says of it cannot be understood";
 export const UNHEARD = "it was never heard from";
+export const LOST_PRIMARY = "it was a primary when it last answered, and may be a standby by now";
 
 /** What the claims are made of. */
 export interface Claimants {
@@ -19,6 +20,8 @@ export interface Claimants {
   readonly standbys: ReadonlyMap<string, StandbyRecord | "damaged">;
   /** Names of the configured standbys, and how they are heard from. */
   readonly configured: ReadonlyMap<string, ReportSource>;
+  /** Names of those that the daemon asks in vain just now. */
+  readonly troubled: ReadonlySet<string>;
   readonly holds: ReadonlyMap<string, HoldRecord | "damaged">;
   readonly arrivals: Arrivals;
   readonly now: Now;
@@ -41,6 +44,8 @@ export interface Standby {
   readonly stale: boolean;
   /** Its claim does not count, because the policy says so of stale standbys. */
   readonly released: boolean;
+  /** The daemon asks it in vain just now. */
+  readonly isTroubled: boolean;
 }
 
 /** All of them by name, whether they claim anything or not. */
@@ -50,7 +55,10 @@ export function standbysOf(claimants: Claimants): Standby[] {
   return names.map((name) => standbyOf(claimants, name));
 }
 
-function standbyOf({ standbys, configured, policy, now }: Claimants, name: string): Standby {
+function standbyOf(
+  { standbys, configured, troubled, policy, now }: Claimants,
+  name: string,
+): Standby {
   const record = standbys.get(name);
   const isRecord = record !== undefined && record !== "damaged";
   const silentMs = isRecord ? Math.max(0, now.servedMs - record.heardMs) : now.sinceStartMs;
@@ -68,6 +76,7 @@ function standbyOf({ standbys, configured, policy, now }: Claimants, name: strin
       isStandby &&
       policy.stalePolicy === "release" &&
       Math.min(silentMs, now.sinceStartMs) >= policy.staleAfterMs,
+    isTroubled: troubled.has(name),
   };
 }
 
@@ -81,12 +90,16 @@ export function claimsOf(claimants: Claimants): Claim[] {
   ];
 }
 
-function standbyClaim({ name, record, released }: Standby): Claim[] {
+function standbyClaim({ name, record, released, isTroubled }: Standby): Claim[] {
   const claim = { kind: "standby", name } as const;
   if (record === undefined) {
     return [{ ...claim, from: undefined, doubt: UNHEARD }];
   }
   if (record === "damaged") return [{ ...claim, from: undefined, doubt: DAMAGED }];
+  // What nobody can ask may have failed back meanwhile, and need WAL again.
+  if (record.role === "primary" && isTroubled) {
+    return [{ ...claim, from: undefined, doubt: LOST_PRIMARY }];
+  }
   if (record.role === "primary" || released) return [];
   return [{ ...claim, from: record.restartPoint }];
 }

@@ -230,6 +230,7 @@ export class Register {
       policy: this.#options.policy,
       standbys: this.#records.standbys,
       configured: this.#options.standbys,
+      troubled: new Set(this.#troubles.keys()),
       holds: this.#records.holds,
       arrivals: this.#records.arrivals,
       now: {

@@ -217,6 +217,7 @@ export function claimantsIn(world: World): Claimants {
     policy: world.policy,
     arrivals,
     configured: new Map(world.configured.map((name) => [name, "report"])),
+    troubled: new Set(),
     now: world.now,
     standbys: new Map(world.standbys.map((standby) => [standby.name, recordOf(standby)])),
     holds: new Map(world.holds.map((hold) => [hold.name, holdOf(hold)])),
