@@ -100,13 +100,21 @@ test("the metadata are found from the end of the object alone", async () => {
   expect(() => parseTrailer(stored.subarray(-20), { storedBytes: stored.length })).toThrow(/short/);
 });
 
-test("no flipped bit anywhere in an object is ever served", async () => {
-  const stored = await encode(content(20_000));
+test("no flipped bit anywhere in an object ever changes what is served", async () => {
+  const bytes = content(20_000);
+  const stored = await encode(bytes);
+  let refused = 0;
   for (let at = 0; at < stored.length; at += 7) {
     const flipped = Buffer.from(stored);
     flipped[at] = flipped[at]! ^ (1 << (at % 8));
-    await expect(readBack(flipped), `byte ${at}`).rejects.toMatchObject({ code: "corrupt" });
+    // zstd has bits that mean nothing; one of those may flip and the content still be proven.
+    const served = await readBack(flipped).catch((error: unknown) => {
+      expect(error, `byte ${at}`).toMatchObject({ code: "corrupt" });
+      refused += 1;
+    });
+    if (served !== undefined) expect(served.equals(bytes), `byte ${at}`).toBe(true);
   }
+  expect(refused).toBeGreaterThan((stored.length / 7) * 0.99);
 });
 
 test("no cut, lengthened or misplaced object is ever served", async () => {
