@@ -14,7 +14,7 @@ export interface Candidate {
   writtenMs: number;
   /** Its content does not prove it whole. */
   isUnproven: boolean;
-  /** Why it stays where it is for now. Whoever writes to it frees it. */
+  /** Why it stays where it is. Whoever writes to it frees it. */
   held: Hold | undefined;
   /** The scan that met it last. */
   scan: number;
