@@ -34,7 +34,15 @@ test("CI installs the packages that the README names, and runs the tests as a pe
 test("the README names every program of the system that the tests call", () => {
   const packages = packagesOfReadme();
   expect(packages).toEqual(
-    expect.arrayContaining(["curl", "openssl", "postgresql-15", "strace", "xfsprogs", "zstd"]),
+    expect.arrayContaining([
+      "curl",
+      "openssl",
+      "postgresql-15",
+      "radosgw",
+      "strace",
+      "xfsprogs",
+      "zstd",
+    ]),
   );
   expect(packages).toEqual([...packages].sort());
 });
