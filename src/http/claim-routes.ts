@@ -7,6 +7,16 @@ import { holdStatuses, standbyStatuses } from "../retention/overview.ts";
 import type { Retention } from "../retention/retention.ts";
 import { goneSignal, tooSlow } from "./answer.ts";
 import { requireRight, type Scope } from "./auth.ts";
+import {
+  DELETE_HOLD,
+  DELETE_STANDBY,
+  GET_HOLD,
+  GET_HOLDS,
+  GET_STANDBY,
+  GET_STANDBYS,
+  PUT_HOLD,
+  PUT_STANDBY,
+} from "./claims-api.ts";
 import { readJson } from "./json-body.ts";
 import type { RouteParts } from "./parts.ts";
 import { passBodiesThrough } from "./request-body.ts";
@@ -38,13 +48,13 @@ export async function claimRoutes(server: FastifyInstance, parts: RouteParts): P
 }
 
 function standbyRoutes(server: FastifyInstance, parts: RouteParts): void {
-  server.get<ClusterRoute>(STANDBYS, (request, reply) =>
+  server.get<ClusterRoute>(STANDBYS, { config: { api: GET_STANDBYS } }, (request, reply) =>
     answer(parts, "read", { request, reply }, async (retention, signal) => ({
       standbys: await standbysIn(retention, signal),
     })),
   );
 
-  server.get<ClaimRoute>(STANDBY, (request, reply) => {
+  server.get<ClaimRoute>(STANDBY, { config: { api: GET_STANDBY } }, (request, reply) => {
     const { name } = request.params;
     return answer(parts, "read", { request, reply }, (retention, signal) => {
       requireClaimantName("standby", name);
@@ -52,7 +62,7 @@ function standbyRoutes(server: FastifyInstance, parts: RouteParts): void {
     });
   });
 
-  server.put<ClaimRoute>(STANDBY, (request, reply) => {
+  server.put<ClaimRoute>(STANDBY, { config: { api: PUT_STANDBY } }, (request, reply) => {
     const { name } = request.params;
     return answer(parts, "report", { request, reply }, async (retention, signal) => {
       requireClaimantName("standby", name);
@@ -63,7 +73,7 @@ function standbyRoutes(server: FastifyInstance, parts: RouteParts): void {
     });
   });
 
-  server.delete<ClaimRoute>(STANDBY, (request, reply) => {
+  server.delete<ClaimRoute>(STANDBY, { config: { api: DELETE_STANDBY } }, (request, reply) => {
     const { name } = request.params;
     return answer(parts, "admin", { request, reply }, async (retention, signal) => {
       await retention.register.forget(name, { signal });
@@ -73,13 +83,13 @@ function standbyRoutes(server: FastifyInstance, parts: RouteParts): void {
 }
 
 function holdRoutes(server: FastifyInstance, parts: RouteParts): void {
-  server.get<ClusterRoute>(HOLDS, (request, reply) =>
+  server.get<ClusterRoute>(HOLDS, { config: { api: GET_HOLDS } }, (request, reply) =>
     answer(parts, "read", { request, reply }, async ({ register }, signal) => ({
       holds: holdStatuses(await register.load({ signal })),
     })),
   );
 
-  server.get<ClaimRoute>(HOLD, (request, reply) => {
+  server.get<ClaimRoute>(HOLD, { config: { api: GET_HOLD } }, (request, reply) => {
     const { name } = request.params;
     return answer(parts, "read", { request, reply }, (retention, signal) => {
       requireClaimantName("hold", name);
@@ -87,7 +97,7 @@ function holdRoutes(server: FastifyInstance, parts: RouteParts): void {
     });
   });
 
-  server.put<ClaimRoute>(HOLD, (request, reply) => {
+  server.put<ClaimRoute>(HOLD, { config: { api: PUT_HOLD } }, (request, reply) => {
     const { name } = request.params;
     return answer(parts, "admin", { request, reply }, async (retention, signal) => {
       requireClaimantName("hold", name);
@@ -97,7 +107,7 @@ function holdRoutes(server: FastifyInstance, parts: RouteParts): void {
     });
   });
 
-  server.delete<ClaimRoute>(HOLD, (request, reply) => {
+  server.delete<ClaimRoute>(HOLD, { config: { api: DELETE_HOLD } }, (request, reply) => {
     const { name } = request.params;
     return answer(parts, "admin", { request, reply }, async (retention, signal) => {
       await retention.register.removeHold(name, { signal });

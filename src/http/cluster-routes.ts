@@ -5,6 +5,7 @@ import type { FailureCode } from "../errors.ts";
 import { withDeadline } from "../lifecycle.ts";
 import { goneSignal, tooSlow } from "./answer.ts";
 import { requireRight, requireSomewhere } from "./auth.ts";
+import { GET_CLUSTER, GET_CLUSTERS } from "./claims-api.ts";
 import { failureOf } from "./problem.ts";
 import type { RouteParts } from "./parts.ts";
 import { requireClusterName } from "./url.ts";
@@ -22,13 +23,15 @@ const PATIENCE_MS = 2000;
 export async function clusterRoutes(server: FastifyInstance, parts: RouteParts): Promise<void> {
   const { archive, access } = parts;
 
-  server.get("/v1/clusters", async (request, reply) => {
+  server.get("/v1/clusters", { config: { api: GET_CLUSTERS } }, async (request, reply) => {
     const isVisible = requireSomewhere(access.callerOf(request.raw), "read");
     const signal = goneSignal(reply.raw);
     return { clusters: await statusOfAll(archive, { isVisible, signal }) };
   });
 
-  server.get<{ Params: { cluster: string } }>("/v1/clusters/:cluster", async (request, reply) => {
+  const one = "/v1/clusters/:cluster";
+  const config = { api: GET_CLUSTER };
+  server.get<{ Params: { cluster: string } }>(one, { config }, async (request, reply) => {
     const cluster = requireClusterName(request.params.cluster);
     requireRight(access.callerOf(request.raw), "read", cluster);
     const { answerDeadlineMs: deadlineMs } = parts.limits;

@@ -8,6 +8,7 @@ import { goneSignal, tooSlow } from "./answer.ts";
 import { requireRight } from "./auth.ts";
 import type { RouteParts } from "./parts.ts";
 import { quoted, requireClusterName } from "./url.ts";
+import { LIST_WAL } from "./wal-api.ts";
 
 interface PageRoute {
   Params: { cluster: string };
@@ -15,8 +16,10 @@ interface PageRoute {
 }
 
 export async function listingRoute(server: FastifyInstance, parts: RouteParts): Promise<void> {
-  server.get<PageRoute>("/v1/clusters/:cluster/wal", (request, reply) =>
-    answerPage(parts, request, reply),
+  server.get<PageRoute>(
+    "/v1/clusters/:cluster/wal",
+    { config: { api: LIST_WAL } },
+    (request, reply) => answerPage(parts, request, reply),
   );
 }
 

@@ -13,6 +13,7 @@ import {
 import { segmentName } from "../wal/segment.ts";
 import { goneSignal, sendBytes, tooSlow } from "./answer.ts";
 import { requireRight } from "./auth.ts";
+import { POST_PRUNE } from "./claims-api.ts";
 import { readJson } from "./json-body.ts";
 import type { RouteParts } from "./parts.ts";
 import { passBodiesThrough } from "./request-body.ts";
@@ -32,7 +33,8 @@ const CHUNK_CHARACTERS = 64 * 1024;
 
 export async function pruneRoute(server: FastifyInstance, parts: RouteParts): Promise<void> {
   passBodiesThrough(server);
-  server.post<PruneRoute>("/v1/clusters/:cluster/prune", (request, reply) =>
+  const config = { api: POST_PRUNE };
+  server.post<PruneRoute>("/v1/clusters/:cluster/prune", { config }, (request, reply) =>
     answerPrune(parts, request, reply),
   );
 }

@@ -5,6 +5,7 @@ import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import { type FastifyInstance, type FastifyRequest, fastify, LogController } from "fastify";
 import { WalarcError } from "../errors.ts";
+import { serveApi } from "./api.ts";
 import type { Access } from "./auth.ts";
 import { claimRoutes } from "./claim-routes.ts";
 import { clusterRoutes } from "./cluster-routes.ts";
@@ -47,6 +48,7 @@ export async function createServer(parts: ServerParts): Promise<HttpServer> {
 
   const { archive, readiness, metrics, listener } = parts;
   const routeParts: RouteParts = { archive, readiness, metrics, listener, access, limits };
+  serveApi(instance, routeParts);
   await instance.register(walRoutes, routeParts);
   await instance.register(listingRoute, routeParts);
   await instance.register(clusterRoutes, routeParts);

@@ -10,6 +10,7 @@ import { type Caller, requireRight } from "./auth.ts";
 import { failureOf, isMisfit, logFailure } from "./problem.ts";
 import { passBodiesThrough, RequestBody, tooLong } from "./request-body.ts";
 import type { RouteParts } from "./parts.ts";
+import { GET_WAL, POST_WAL, PUT_WAL } from "./wal-api.ts";
 import { requireClusterName, requireWalTarget, type WalTarget } from "./url.ts";
 import {
   acceptsZstd,
@@ -28,18 +29,19 @@ const WAL = "/v1/clusters/:cluster/wal/:name";
 export async function walRoutes(server: FastifyInstance, parts: RouteParts): Promise<void> {
   passBodiesThrough(server);
 
-  server.put<WalRoute>(WAL, { config: { what: "push" } }, (request, reply) =>
+  server.put<WalRoute>(WAL, { config: { what: "push", api: PUT_WAL } }, (request, reply) =>
     answerPush(parts, request, reply, pushBody),
   );
   if (parts.listener === "socket") {
-    server.post<WalRoute>(WAL, { config: { what: "push", isOffer: true } }, (request, reply) =>
+    const config = { what: "push", isOffer: true, api: POST_WAL } as const;
+    server.post<WalRoute>(WAL, { config }, (request, reply) =>
       answerPush(parts, request, reply, pushLocal),
     );
   }
-  server.head<WalRoute>(WAL, { config: { what: "fetch" } }, (request, reply) =>
+  server.head<WalRoute>(WAL, { config: { what: "fetch", api: GET_WAL } }, (request, reply) =>
     answerHead(parts, request, reply),
   );
-  server.get<WalRoute>(WAL, { config: { what: "fetch" } }, (request, reply) =>
+  server.get<WalRoute>(WAL, { config: { what: "fetch", api: GET_WAL } }, (request, reply) =>
     answerFetch(parts, request, reply),
   );
 }

@@ -1,5 +1,6 @@
 import { request } from "node:http";
 import { join } from "node:path";
+import { requireDocumented } from "./api-check.ts";
 import { logTail, readLog, Service } from "./child.ts";
 import { eventually, Hopeless } from "./eventually.ts";
 import type { Installation } from "./installation.ts";
@@ -143,7 +144,9 @@ export class WalarcDaemon implements AsyncDisposable {
 
   /** Asks over the unix socket. */
   async get(path: string): Promise<Answer> {
-    return get(this.socketPath, path);
+    const answer = await get(this.socketPath, path);
+    await requireDocumented({ method: "GET", path, ...answer });
+    return answer;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

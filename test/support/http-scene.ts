@@ -10,6 +10,7 @@ import type { Limits, ServerParts } from "../../src/http/parts.ts";
 import { createServer, type HttpServer } from "../../src/http/server.ts";
 import { logOptions } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
+import { requireDocumented } from "./api-check.ts";
 import { eventually } from "./eventually.ts";
 import { MemoryArchive } from "./memory-archive.ts";
 import { Workspace } from "./workspace.ts";
@@ -79,8 +80,15 @@ export class HttpScene implements AsyncDisposable {
     await this.#workspace.disposeAsync();
   }
 
-  /** One request on a connection of its own. */
-  ask(question: Question): Promise<Answer> {
+  /** One request on a connection of its own; its answer is held to the OpenAPI document. */
+  async ask(question: Question): Promise<Answer> {
+    const answer = await this.#ask(question);
+    const { method = "GET", path } = question;
+    await requireDocumented({ method, path, ...answer });
+    return answer;
+  }
+
+  #ask(question: Question): Promise<Answer> {
     const { method = "GET", path, headers = {}, body, over = "tcp" } = question;
     const isChunked = "transfer-encoding" in headers;
     const length = body === undefined || isChunked ? {} : { "content-length": body.length };

@@ -1,4 +1,5 @@
 import { type IncomingMessage, request, type RequestOptions } from "node:http";
+import { requireDocumented } from "./api-check.ts";
 import type { MadeFile } from "./wal-maker.ts";
 
 /** How the daemon answered a push or a fetch. */
@@ -46,7 +47,7 @@ function send(
   };
   return new Promise((resolve, reject) => {
     const asked = request(wanted, (response) => {
-      readAnswer(response).then(resolve, reject);
+      readAnswer(response, { method, path }).then(resolve, reject);
     });
     asked.once("timeout", () => asked.destroy(new Error(`no answer to ${method} ${path}`)));
     asked.once("error", reject);
@@ -54,10 +55,15 @@ function send(
   });
 }
 
-async function readAnswer(response: IncomingMessage): Promise<WalAnswer> {
+async function readAnswer(
+  response: IncomingMessage,
+  asked: { method: string; path: string },
+): Promise<WalAnswer> {
   const chunks: Buffer[] = [];
   for await (const chunk of response) chunks.push(chunk as Buffer);
   const body = Buffer.concat(chunks);
+  const { statusCode: status = 0, headers } = response;
+  await requireDocumented({ ...asked, status, headers, body });
   const isProblem = response.headers["content-type"]?.startsWith("application/problem+json");
   const problem = isProblem ? (JSON.parse(body.toString()) as { code?: string }) : undefined;
   return {
