@@ -8,15 +8,13 @@ import type { Config, SpoolConfig } from "./config/config.ts";
 import { requireConninfo } from "./config/conninfo.ts";
 import { PgWal } from "./disk/pg-wal.ts";
 import { WalarcError } from "./errors.ts";
+import { fillGauges } from "./gauges.ts";
 import { openAccess, tokenAccess } from "./http/auth.ts";
 import { listenOnSocket, listenOnTcp } from "./http/listen.ts";
 import type { ServerParts } from "./http/parts.ts";
 import { createServer, type HttpServer } from "./http/server.ts";
 import { startLoop } from "./lifecycle.ts";
 import { askServer } from "./postgres/standby-question.ts";
-import { standbysOf } from "./retention/claims.ts";
-import { retentionStatus, standbyStatuses } from "./retention/overview.ts";
-import type { Retention } from "./retention/retention.ts";
 import { requireApart } from "./spool/apart.ts";
 import type { SpoolOptions } from "./spool/handling.ts";
 import { startSpool } from "./spool/running.ts";
@@ -57,8 +55,6 @@ export async function startDaemon(
       signal,
     }),
   );
-  metrics.fillFrom(() => fillGauges(archive, metrics));
-  metrics.fillFrom(() => fillSpoolGauges(spoolsOf, metrics));
 
   const readiness = new ReadinessProbe({
     store,
@@ -70,6 +66,8 @@ export async function startDaemon(
   });
   const probing = { name: "readiness", intervalMs: PROBE_INTERVAL_MS, retryMsMax: 5_000, log };
   await readiness.probe({ signal });
+  const measured = { archive, spoolsOf, readiness, storeKind: config.store.kind };
+  metrics.fillFrom(() => fillGauges(metrics, measured));
   stack.use(startLoop((signal) => readiness.probe({ signal }), probing));
 
   stack.use(startUpkeep(archive, { log, asks: (cluster) => asksOf(config, cluster) }));
@@ -172,18 +170,6 @@ function spoolReasons(spool: Spool): string[] {
   ];
 }
 
-function fillSpoolGauges(spoolsOf: ReadonlyMap<string, readonly Spool[]>, metrics: Metrics): void {
-  for (const [cluster, spools] of spoolsOf) {
-    const all = spools.map((spool) => spool.status());
-    const oldest = Math.max(0, ...all.map(({ oldestAgeSeconds }) => oldestAgeSeconds));
-    metrics.spoolFiles.set(
-      { cluster },
-      all.reduce((sum, { files }) => sum + files, 0),
-    );
-    metrics.spoolOldestAge.set({ cluster }, oldest);
-  }
-}
-
 async function openStore(config: Config): Promise<DiskStore> {
   switch (config.store.kind) {
     case "disk":
@@ -209,37 +195,4 @@ function asksOf(config: Config, cluster: string): ReadonlyMap<string, Ask> {
     asks.set(name, (options) => askServer(server, options));
   }
   return asks;
-}
-
-/** From memory alone: an exposition waits for nothing. */
-function fillGauges(archive: Archive, metrics: Metrics): void {
-  for (const loaded of archive.loadedClusters()) {
-    const { name: cluster, catalog, totals, latestArrival, retention } = loaded;
-    metrics.startCounting(cluster);
-    if (latestArrival !== undefined) {
-      metrics.lastArchived.set({ cluster }, Date.parse(latestArrival) / 1000);
-    }
-    metrics.archiveSegments.set({ cluster }, catalog.segments);
-    metrics.archiveBytes.set({ cluster }, totals.storedBytes);
-    metrics.gapSegments.set({ cluster }, catalog.gapSegments);
-    fillRetention(cluster, retention, metrics);
-  }
-}
-
-function fillRetention(cluster: string, retention: Retention, metrics: Metrics): void {
-  metrics.prunedSegments.inc({ cluster }, retention.takePrunedSegments());
-  const { known } = retention.register;
-  if (known === undefined) return;
-  for (const { name: standby, stale, silentMs, record } of standbysOf(known)) {
-    metrics.standbyStale.set({ cluster, standby }, stale ? 1 : 0);
-    if (record !== undefined) {
-      metrics.standbyReportAge.set({ cluster, standby }, silentMs / 1000);
-    }
-  }
-  for (const { name: standby, heldBytes } of standbyStatuses(known, retention.register)) {
-    metrics.standbyHeldBytes.set({ cluster, standby }, heldBytes);
-  }
-  for (const { kind, name } of retentionStatus(known).heldBy) {
-    metrics.horizonHeldBy.set({ cluster, kind, name }, 1);
-  }
 }

@@ -31,8 +31,9 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "archive/":
     "errors.ts wal/ object/ store/store.ts retention/ types:spool/ lifecycle.ts telemetry/",
   "http/": "errors.ts version.ts token.ts wal/ retention/ archive/ object/ telemetry/ lifecycle.ts",
+  "gauges.ts": "telemetry/ types:archive/ retention/ types:spool/",
   "daemon.ts":
-    "errors.ts version.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ " +
+    "errors.ts version.ts gauges.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ " +
     "store/ retention/ spool/ archive/ http/",
   "cli/":
     "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ import/ daemon.ts " +

@@ -25,6 +25,7 @@ export class ReadinessProbe {
   readonly #options: ReadinessOptions;
   #reasons: readonly string[] = ["the store has not been asked yet"];
   #askedAtMs: number | undefined;
+  #room: StoreRoom | undefined;
 
   constructor(options: ReadinessOptions) {
     this.#options = options;
@@ -34,11 +35,18 @@ export class ReadinessProbe {
   async probe(options: Signalled): Promise<void> {
     this.#askedAtMs ??= performance.now();
     try {
-      this.#reasons = roomReasons("the store", await this.#options.store.probe(options));
+      this.#room = await this.#options.store.probe(options);
+      this.#reasons = roomReasons("the store", this.#room);
     } catch (error) {
+      this.#room = undefined;
       this.#reasons = [error instanceof Error ? error.message : String(error)];
     }
     this.#askedAtMs = undefined;
+  }
+
+  /** What the store had left when it last answered; `undefined` when it does not answer well. */
+  get room(): StoreRoom | undefined {
+    return this.#room;
   }
 
   readiness(): Readiness {

@@ -19,6 +19,9 @@ const REQUEST_SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10
 /** From a cached read to the patience of a lane. */
 const STORE_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30];
 
+/** Gauges with a counter's suffix; the same numbers stand by type in the gauges without it. */
+const MISNAMED = ["handles", "requests", "resources"].map((what) => `nodejs_active_${what}_total`);
+
 export type Metrics = ReturnType<typeof createMetrics>;
 
 /**
@@ -30,6 +33,7 @@ export function createMetrics(options: { version: string }) {
   // Memory, CPU and open files under their customary names. The event loop is sampled rarely: an
   // idle daemon should not wake a hundred times a second.
   collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: 100 });
+  for (const name of MISNAMED) registry.removeSingleMetric(name);
   const buildInfo = new Gauge({
     name: "walarc_build_info",
     help: "Always 1; the version of the running daemon is its label",
@@ -142,6 +146,11 @@ function createStateGauges(registry: Registry) {
     return new Gauge<Label>({ name, help, labelNames, registers: [registry] });
   }
   return {
+    ready: gauge("walarc_ready", "1 when a push could be stored now, as /readyz says, else 0", []),
+    storeFreeBytes: gauge("walarc_store_free_bytes", "Bytes that the store's disk has left", [
+      "store",
+    ]),
+    storeSizeBytes: gauge("walarc_store_size_bytes", "Size of the store's disk", ["store"]),
     lastArchived: gauge(
       "walarc_last_archived_timestamp_seconds",
       "Arrival of the newest archived segment, in seconds since 1970",
@@ -154,6 +163,17 @@ function createStateGauges(registry: Registry) {
       "Missing segments of timelines that have later segments archived",
       ["cluster"],
     ),
+    pruneAge: gauge(
+      "walarc_prune_age_seconds",
+      "Time served since the last prune that ended well, automatic or not",
+      ["cluster"],
+    ),
+    pruneInterval: gauge(
+      "walarc_prune_interval_seconds",
+      "How often the daemon prunes by itself, as configured",
+      ["cluster"],
+    ),
+    standbys: gauge("walarc_standbys", "Standbys that are known", ["cluster"]),
     standbyReportAge: gauge(
       "walarc_standby_report_age_seconds",
       "Time since the standby last reported a restart point",
@@ -180,5 +200,11 @@ function createStateGauges(registry: Registry) {
       "Age of the oldest WAL file waiting in the spool, 0 when none is",
       ["cluster"],
     ),
+    spoolFreeBytes: gauge(
+      "walarc_spool_free_bytes",
+      "Bytes that the spool's disk has left, of several spools the fullest one's",
+      ["cluster"],
+    ),
+    spoolSizeBytes: gauge("walarc_spool_size_bytes", "Size of that disk", ["cluster"]),
   };
 }

@@ -1,9 +1,17 @@
 import { describe, expect, test } from "vitest";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 
-/** Names, types and labels that the contract promises. */
+/** Names, types and labels that operators' alerts and dashboards build on. */
 const PROMISED: Readonly<Record<string, [type: string, labels: readonly string[]]>> = {
   walarc_build_info: ["gauge", ["version"]],
+  walarc_ready: ["gauge", []],
+  walarc_store_free_bytes: ["gauge", ["store"]],
+  walarc_store_size_bytes: ["gauge", ["store"]],
+  walarc_prune_age_seconds: ["gauge", ["cluster"]],
+  walarc_prune_interval_seconds: ["gauge", ["cluster"]],
+  walarc_standbys: ["gauge", ["cluster"]],
+  walarc_spool_free_bytes: ["gauge", ["cluster"]],
+  walarc_spool_size_bytes: ["gauge", ["cluster"]],
   walarc_push_total: ["counter", ["cluster", "outcome"]],
   walarc_push_duration_seconds: ["histogram", ["cluster"]],
   walarc_fetch_duration_seconds: ["histogram", ["cluster"]],
@@ -50,6 +58,14 @@ describe("the metrics page", () => {
     metrics.storeSeconds.observe({ store: "disk", operation: "stat", result: "ok" }, 1);
     metrics.fillFrom(() => {
       const standby = "s1";
+      metrics.ready.set(1);
+      metrics.storeFreeBytes.set({ store: "disk" }, 1);
+      metrics.storeSizeBytes.set({ store: "disk" }, 1);
+      metrics.pruneAge.set({ cluster }, 1);
+      metrics.pruneInterval.set({ cluster }, 1);
+      metrics.standbys.set({ cluster }, 1);
+      metrics.spoolFreeBytes.set({ cluster }, 1);
+      metrics.spoolSizeBytes.set({ cluster }, 1);
       metrics.lastArchived.set({ cluster }, 1);
       metrics.archiveSegments.set({ cluster }, 1);
       metrics.archiveBytes.set({ cluster }, 1);
