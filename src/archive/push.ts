@@ -65,8 +65,8 @@ export async function pushWalFile(
   using _place = await cluster.pushes.enter({ signal });
   using _share = await cluster.pushesInAll.enter({ signal });
 
-  const key = walKey(cluster.name, name);
-  const isNew = (await cluster.store.stat(key, { signal })) === undefined;
+  // Whether the name is free is what publishing decides. Asking the store now would be a request.
+  const isNew = !cluster.catalog.holds(name);
   await using stack = new AsyncDisposableStack();
   const read = await readBody(cluster, name, body, { ...options, binding, stack, isNew });
   requireDigest(name, read.digest, options.sha256);
