@@ -39,6 +39,7 @@ export interface DiskStoreOptions {
  * becomes durable stands with `Objects`; here is what callers see of it.
  */
 export class DiskStore implements Store {
+  readonly isShared = false;
   readonly #root: StoreRoot;
   readonly #fileSystem: FileSystem;
   readonly #reserveBytes: number;

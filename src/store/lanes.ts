@@ -22,12 +22,14 @@ const DEFAULTS: LaneOptions = { limit: 6, deadlineMs: 30_000, sickAfterMs: 10_00
  * A `publish` that a caller has left at its deadline may still succeed later, whole and durable.
  */
 export class LanedStore implements Store {
+  readonly isShared: boolean;
   readonly #inner: Store;
   readonly #options: LaneOptions;
   readonly #lanes = new Map<string, Lane>();
 
   constructor(inner: Store, options: Partial<LaneOptions> = {}) {
     this.#inner = inner;
+    this.isShared = inner.isShared;
     this.#options = { ...DEFAULTS, ...options };
   }
 

@@ -34,11 +34,13 @@ export interface StoreObservation {
 
 /** Any store, and a callback that hears of each operation when it ends. */
 export class ObservedStore implements Store {
+  readonly isShared: boolean;
   readonly #inner: Store;
   readonly #observe: (observation: StoreObservation) => void;
 
   constructor(inner: Store, observe: (observation: StoreObservation) => void) {
     this.#inner = inner;
+    this.isShared = inner.isShared;
     this.#observe = observe;
   }
 

@@ -35,6 +35,12 @@ export interface ReadableStore {
 
 export interface Store extends ReadableStore, AsyncDisposable {
   /**
+   * Whether other processes may use it at the same time, as they may a bucket. Where not, this one
+   * holds a lock on it, and need not ask who else has changed what.
+   */
+  readonly isShared: boolean;
+
+  /**
    * A new object that nobody can see until it is published. Dispose it: unpublished, it is gone.
    */
   stage(cluster: string, options: Signalled): Promise<StagedObject>;
