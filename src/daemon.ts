@@ -2,7 +2,7 @@
 import type { Logger } from "pino";
 import { Archive, type ConfiguredCluster } from "./archive/archive.ts";
 import type { Ask } from "./archive/inquiry.ts";
-import { ReadinessProbe, roomReasons } from "./archive/readiness.ts";
+import { type Readiness, ReadinessProbe, roomReasons } from "./archive/readiness.ts";
 import { startUpkeep } from "./archive/upkeep.ts";
 import type { Config, SpoolConfig } from "./config/config.ts";
 import { requireConninfo } from "./config/conninfo.ts";
@@ -28,14 +28,28 @@ import { VERSION } from "./version.ts";
 
 const PROBE_INTERVAL_MS = 5_000;
 
+/** Where a daemon listens. */
+export interface Listeners {
+  /** Path of the unix socket. */
+  readonly socket?: string;
+  /** Address and port of TCP, as bound. */
+  readonly listen?: string;
+  /** Whether TCP speaks TLS. */
+  readonly isEncrypted?: boolean;
+}
+
+/** A daemon that serves. */
+export interface Daemon extends AsyncDisposable {
+  readonly listeners: Listeners;
+  /** Whether a push could be stored now; from memory. */
+  readiness(): Readiness;
+}
+
 /**
  * Resolves once the daemon serves. Disposing the result stops it in the reverse order of this page:
  * the listeners first, the store last.
  */
-export async function startDaemon(
-  config: Config,
-  { log }: { log: Logger },
-): Promise<AsyncDisposable> {
+export async function startDaemon(config: Config, { log }: { log: Logger }): Promise<Daemon> {
   await using stack = new AsyncDisposableStack();
   const stop = new AbortController();
   const { signal } = stop;
@@ -84,7 +98,12 @@ export async function startDaemon(
   const parts = { archive, readiness: () => readiness.readiness(), metrics, log, shutdownGraceMs };
   const listeners = await listen(config, { parts, stack });
   log.info({ version: VERSION, store: config.store, ...listeners }, "walarc is serving");
-  return stack.move();
+  const running = stack.move();
+  return {
+    listeners,
+    readiness: () => readiness.readiness(),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
 }
 
 function clustersOf(config: Config): ReadonlyMap<string, ConfiguredCluster> {
@@ -100,7 +119,7 @@ function clustersOf(config: Config): ReadonlyMap<string, ConfiguredCluster> {
 async function listen(
   config: Config,
   options: { parts: Omit<ServerParts, "access" | "listener">; stack: AsyncDisposableStack },
-): Promise<{ socket?: string; listen?: string }> {
+): Promise<Listeners> {
   const { parts, stack } = options;
   const { socket, listen: address, auth, loopbackRead } = config.server;
   const servers: HttpServer[] = [];

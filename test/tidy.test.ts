@@ -36,7 +36,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     "errors.ts version.ts gauges.ts wal/ config/ disk/ object/ telemetry/ lifecycle.ts postgres/ " +
     "store/ retention/ spool/ archive/ http/",
   "cli/":
-    "errors.ts version.ts token.ts wal/ config/ telemetry/ client/ import/ daemon.ts " +
+    "errors.ts version.ts token.ts wal/ config/ telemetry/ lifecycle.ts client/ import/ daemon.ts " +
     "types:archive/ types:retention/",
   "commands.ts": "errors.ts version.ts cli/",
   "standalone.ts": "errors.ts version.ts cli/",

@@ -8,8 +8,10 @@ import { findConfig } from "../config/file.ts";
 import { startDaemon } from "../daemon.ts";
 import { WalarcError } from "../errors.ts";
 import { logOptions } from "../telemetry/log.ts";
+import { startLifeSigns, statusLine } from "./liveness.ts";
 import { parseCommandLine } from "./options.ts";
 import { printError, reportFailure } from "./report.ts";
+import { Supervisor, takeSupervision } from "./supervisor.ts";
 
 /** What a shell reports for a process that a signal ended: 128 and the signal's number. */
 const SIGNAL_STATUS = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -41,14 +43,19 @@ async function runDaemon(config: Config): Promise<void> {
   // Synchronous, to standard output: the last lines before a crash are the ones that matter.
   const log = pino(logOptions(config.log), pino.destination({ fd: 1, sync: true }));
   for (const warning of config.warnings) log.warn(warning);
+  const supervisor = new Supervisor({ ...takeSupervision(process.env), log });
   // Whatever is made from here on is ours alone; the socket gets its mode by itself.
   process.umask(0o077);
   const stopped = firstSignal();
   const daemon = await startDaemon(config, { log });
   if (config.embeddedDirectory !== undefined) printFirstSteps(config);
+  void supervisor.tell({ READY: "1", STATUS: statusLine(daemon) });
+  const lifeSigns = startLifeSigns(daemon, { supervisor, log });
   log.info({ signal: await stopped }, "stopping");
   endOnSecondSignal();
-  await daemon[Symbol.asyncDispose]();
+  void supervisor.tell({ STOPPING: "1", STATUS: "waiting for the requests under way" });
+  // Together: whether systemd listens is nothing to wait for first.
+  await Promise.all([lifeSigns[Symbol.asyncDispose](), daemon[Symbol.asyncDispose]()]);
   log.info("stopped");
 }
 
