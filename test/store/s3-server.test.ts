@@ -11,7 +11,7 @@ import {
 } from "@aws-sdk/client-s3";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { describeRgw } from "../support/rgw-scene.ts";
-import { Bucket } from "../support/s3-access.ts";
+import { Bucket } from "../support/bucket.ts";
 import { S3Server } from "../support/s3-server.ts";
 
 const CONTENT = "0123456789";

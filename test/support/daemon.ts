@@ -4,6 +4,7 @@ import { requireDocumented } from "./api-check.ts";
 import { logTail, readLog, Service } from "./child.ts";
 import { eventually, Hopeless } from "./eventually.ts";
 import type { Installation } from "./installation.ts";
+import { type BucketPlace, environmentOf, storeTable } from "./s3-access.ts";
 import type { Workspace } from "./workspace.ts";
 
 export interface DaemonOptions {
@@ -12,6 +13,8 @@ export interface DaemonOptions {
   readonly name?: string;
   /** A store to serve; without one, a new and empty one. */
   readonly storeDirectory?: string;
+  /** A bucket to keep the store in, instead of a directory. */
+  readonly bucket?: BucketPlace | undefined;
   /** TOML after the generated `[server]` and `[store]` tables. */
   readonly moreConfig?: string;
   /**
@@ -27,7 +30,7 @@ export interface Answer {
   readonly body: Buffer;
 }
 
-/** The real `walarc serve` as a child process, with a disk store and a unix socket. */
+/** The real `walarc serve` as a child process, with a store of its own and a unix socket. */
 export class WalarcDaemon implements AsyncDisposable {
   readonly socketPath: string;
   readonly storeDirectory: string;
@@ -93,11 +96,12 @@ export class WalarcDaemon implements AsyncDisposable {
    * else.
    */
   async start({ readiness = 200 }: { readiness?: number } = {}): Promise<void> {
-    const { workspace, installation } = this.#options;
+    const { workspace, installation, bucket } = this.#options;
+    const credentials = bucket === undefined ? {} : environmentOf(bucket.access);
     const service = new Service(installation.walarc, ["serve", "--config", this.#configFile], {
       account: workspace.account,
       cwd: this.#directory,
-      env: installation.env,
+      env: { ...installation.env, ...credentials },
       name: "walarc serve",
       logFile: this.logFile,
     });
@@ -163,15 +167,13 @@ export class WalarcDaemon implements AsyncDisposable {
   }
 
   #config(): string {
-    const { listen = "", moreConfig = "" } = this.#options;
+    const { listen = "", moreConfig = "", bucket } = this.#options;
+    const disk = `[store]\nkind = "disk"\npath = "${this.storeDirectory}"\n`;
     return `[server]
 listen = "${listen}"
 socket = "${this.socketPath}"
 
-[store]
-kind = "disk"
-path = "${this.storeDirectory}"
-
+${bucket === undefined ? disk : storeTable(bucket)}
 ${moreConfig}`;
   }
 }

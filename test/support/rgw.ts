@@ -4,7 +4,8 @@ import { once } from "node:events";
 import { createServer } from "node:net";
 import { logTail, requireCommand, Service } from "./child.ts";
 import { eventually, Hopeless } from "./eventually.ts";
-import { Bucket, type S3Access } from "./s3-access.ts";
+import type { Bucket } from "./bucket.ts";
+import type { S3Access } from "./s3-access.ts";
 import type { Workspace } from "./workspace.ts";
 
 const PROGRAMS = [
@@ -78,6 +79,8 @@ export class Rgw implements AsyncDisposable {
 
   /** A new, empty bucket. */
   async bucket(): Promise<Bucket> {
+    // Now, not at the top: the SDK is large, and most scenes never have a bucket.
+    const { Bucket } = await import("./bucket.ts");
     const bucket = new Bucket(`archive-${(this.#buckets += 1)}`, this.access);
     await bucket.create();
     return bucket;

@@ -7,6 +7,7 @@ import { type Installation, installWalarc } from "./installation.ts";
 import { PostgresCluster, type PostgresOptions } from "./postgres.ts";
 import { findPostgres, type PostgresPrograms } from "./postgres-programs.ts";
 import type { Settings } from "./postgres-settings.ts";
+import { missingOfRgw, Rgw } from "./rgw.ts";
 import { Workspace } from "./workspace.ts";
 
 /** A server and the way it reaches the archive. */
@@ -60,6 +61,13 @@ export class Scene implements AsyncDisposable {
     await daemon.start();
     return daemon;
   }
+
+  /** The S3 server of the scene, which it starts when first asked. */
+  async rgw(): Promise<Rgw> {
+    this.#rgw ??= Rgw.start(this.workspace).then((rgw) => this.#stack.use(rgw));
+    return this.#rgw;
+  }
+  #rgw: Promise<Rgw> | undefined;
 
   /** A started primary that archives with `walarc push`. */
   async primary(options: ServerOptions & { segmentSizeMb?: number }): Promise<PostgresCluster> {
@@ -191,13 +199,25 @@ export function cannotRun(missing: string, skip: (note: string) => never): never
 
 /**
  * A `describe` whose tests share one scene and may build on each other. Where there is no
- * PostgreSQL it says so instead, and fails in CI, so that nobody takes silence for success.
+ * PostgreSQL, or no S3 server for those who need one, it says so instead, and fails in CI, so that
+ * nobody takes silence for success.
  */
-export function describeScene(title: string, body: (scene: () => Scene) => void): void {
+export function describeScene(
+  title: string,
+  body: (scene: () => Scene) => void,
+  { needs = [] }: { needs?: readonly "rgw"[] } = {},
+): void {
   const programs = findPostgres();
   if ("missing" in programs) {
     describe(title, () => {
       test("needs a PostgreSQL installation", ({ skip }) => cannotRun(programs.missing, skip));
+    });
+    return;
+  }
+  const missing = needs.includes("rgw") ? missingOfRgw() : [];
+  if (missing.length > 0) {
+    describe(title, () => {
+      test("needs Ceph's gateway", ({ skip }) => cannotRun(`no ${missing.join(", no ")}`, skip));
     });
     return;
   }
