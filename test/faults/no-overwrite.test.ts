@@ -10,6 +10,7 @@ import {
   nothingStaged,
 } from "../support/fault-scene.ts";
 import { describeFaults } from "../support/fault-tools.ts";
+import { loserStatusOf, RIVAL_KINDS, rivals } from "../support/rivals.ts";
 import { Strace } from "../support/strace.ts";
 import { fetchWal } from "../support/wal-http.ts";
 import * as maker from "../support/wal-maker.ts";
@@ -17,28 +18,7 @@ import * as maker from "../support/wal-maker.ts";
 const { MIB } = maker;
 const PUSHERS_EACH = 8;
 
-/** Of each kind of WAL file: what a server makes that calls itself `side`. */
-const MAKERS = {
-  segment: (number: number, side: string) => {
-    return maker.makeSegment({ number, segmentSizeBytes: MIB, seed: side });
-  },
-  partial: (number: number, side: string) => {
-    return maker.makePartial({ number, segmentSizeBytes: MIB, seed: side });
-  },
-  history: (number: number, side: string) => {
-    return maker.makeHistory(number + 1, [{ timeline: 1, switchLsn: "0/300000", reason: side }]);
-  },
-  backup: (number: number, side: string) => {
-    return maker.makeBackupHistory({ number, segmentSizeBytes: MIB, label: side });
-  },
-};
-
-/** Two contents under one name, as two servers that both think they are the primary make them. */
-function rivals(kind: keyof typeof MAKERS, number: number): [maker.MadeFile, maker.MadeFile] {
-  return [MAKERS[kind](number, "left"), MAKERS[kind](number, "right")];
-}
-
-const cases = (["segment", "partial", "history", "backup"] as const).flatMap((kind, at) => [
+const cases = RIVAL_KINDS.flatMap((kind, at) => [
   { kind, slowed: "at once" as const, number: 10 + at },
   { kind, slowed: "held back before they publish" as const, number: 20 + at },
 ]);
@@ -81,9 +61,8 @@ describeFaults(
       expect(status).toBe(200);
       const winner = body.equals(pair[0].bytes) ? 0 : 1;
       expect(body.equals(pair[winner].bytes)).toBe(true);
-      const loserStatus = row.kind === "partial" ? 0 : 4;
       for (const push of statuses) {
-        expect(push.status).toBe(push.side === winner ? 0 : loserStatus);
+        expect(push.status).toBe(push.side === winner ? 0 : loserStatusOf(row.kind));
       }
       await expectKeptAside(pair[1 - winner] as maker.MadeFile);
       await nothingStaged(daemon.storeDirectory);

@@ -1,6 +1,7 @@
 import {
   CreateBucketCommand,
   DeleteObjectsCommand,
+  GetObjectCommand,
   PutObjectCommand,
   paginateListObjectsV2,
   S3Client,
@@ -37,6 +38,13 @@ export class Bucket implements BucketPlace, Disposable {
       for (const { Key = "", Size = 0 } of Contents) found.set(Key, Size);
     }
     return found;
+  }
+
+  async get(key: string): Promise<Buffer> {
+    const asked = new GetObjectCommand({ Bucket: this.name, Key: key });
+    const { Body } = await this.client.send(asked);
+    if (Body === undefined) throw new Error(`${key} came without a body`);
+    return Buffer.from(await Body.transformToByteArray());
   }
 
   /** Puts an object, whatever is there. */
