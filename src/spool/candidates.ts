@@ -1,5 +1,6 @@
 /** What a spool knows of the entries it has seen: for how long each has been left alone. */
-import { compareTurns, type EntryName, type EntryStatus, isSameStatus } from "./entry.ts";
+import { compareTurns } from "../wal/turns.ts";
+import { type EntryName, type EntryStatus, isSameStatus } from "./entry.ts";
 import type { Rejection } from "./status.ts";
 
 /** A segment's content proves it whole, so it need not be left alone for long. */

@@ -36,21 +36,6 @@ export function entryName(text: string): EntryName {
   return { kind: isUnderWay ? "temporary" : "stranger", text };
 }
 
-/**
- * The order in which WAL files leave the spool, as PostgreSQL archives them: history files first,
- * since a recovery chooses its timeline by them, then by name.
- */
-export function compareTurns(one: string, other: string): number {
-  const [oneIsHistory, otherIsHistory] = [isHistory(one), isHistory(other)];
-  if (oneIsHistory !== otherIsHistory) return oneIsHistory ? -1 : 1;
-  if (one === other) return 0;
-  return one < other ? -1 : 1;
-}
-
-function isHistory(text: string): boolean {
-  return text.endsWith(".history");
-}
-
 /** What a file is and whether it has changed, as far as its status tells. */
 export interface EntryStatus {
   readonly kind: "file" | "symlink" | "directory" | "special";

@@ -1,8 +1,8 @@
+import { Turns } from "../wal/turns.ts";
 import { inParallel } from "./parallel.ts";
 import type { Candidates } from "./candidates.ts";
 import type { SpoolDirectory } from "./directory.ts";
 import { type EntryName, entryName } from "./entry.ts";
-import { Turns } from "./turns.ts";
 
 /** WAL files known at once; their place is refilled from the directory by half. */
 export const WINDOW_FILES = 4096;

@@ -1,4 +1,19 @@
-import { compareTurns } from "./entry.ts";
+/** Whose turn it is to be archived. */
+
+/**
+ * The order in which PostgreSQL archives WAL files (pgarch.c): history files first, since a recovery
+ * chooses its timeline by them, then by name.
+ */
+export function compareTurns(one: string, other: string): number {
+  const [oneIsHistory, otherIsHistory] = [isHistory(one), isHistory(other)];
+  if (oneIsHistory !== otherIsHistory) return oneIsHistory ? -1 : 1;
+  if (one === other) return 0;
+  return one < other ? -1 : 1;
+}
+
+function isHistory(text: string): boolean {
+  return text.endsWith(".history");
+}
 
 /**
  * The first names in turn of any number of names, in memory for those alone: a backlog of a million
