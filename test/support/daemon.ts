@@ -15,6 +15,8 @@ export interface DaemonOptions {
   readonly storeDirectory?: string;
   /** A bucket to keep the store in, instead of a directory. */
   readonly bucket?: BucketPlace | undefined;
+  /** TOML at the end of the `[store]` table. */
+  readonly moreStore?: string;
   /** TOML after the generated `[server]` and `[store]` tables. */
   readonly moreConfig?: string;
   /**
@@ -167,13 +169,13 @@ export class WalarcDaemon implements AsyncDisposable {
   }
 
   #config(): string {
-    const { listen = "", moreConfig = "", bucket } = this.#options;
+    const { listen = "", moreConfig = "", moreStore = "", bucket } = this.#options;
     const disk = `[store]\nkind = "disk"\npath = "${this.storeDirectory}"\n`;
     return `[server]
 listen = "${listen}"
 socket = "${this.socketPath}"
 
-${bucket === undefined ? disk : storeTable(bucket)}
+${bucket === undefined ? disk : storeTable(bucket)}${moreStore}
 ${moreConfig}`;
   }
 }
