@@ -1,7 +1,15 @@
 /** One push and one fetch at a time, and many at once, beside cp and pgBackRest. */
-import { readdir, rm, stat } from "node:fs/promises";
+import { readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { median, peakMemory, type Sample, Standing, timeCommand, timed } from "./measure.ts";
+import {
+  median,
+  peakMemory,
+  type Sample,
+  Standing,
+  timeCommand,
+  timed,
+  treeBytes,
+} from "./measure.ts";
 import type { Stage } from "./stage.ts";
 import { printTable, type Row } from "./table.ts";
 
@@ -103,14 +111,6 @@ async function printStored(stage: Stage, places: Record<string, string>): Promis
       rows.push({ name: `pgbackrest ${compression}`, figures: { "MB stored": bytes / 2 ** 20 } });
   }
   printTable(`stored size of ${stage.segments.length} segments (walarc: two clusters)`, rows);
-}
-
-async function treeBytes(directory: string): Promise<number> {
-  let bytes = 0;
-  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
-    if (entry.isFile()) bytes += (await stat(join(entry.parentPath, entry.name))).size;
-  }
-  return bytes;
 }
 
 export async function benchFetch(stage: Stage): Promise<void> {
