@@ -24,7 +24,8 @@ export function describeRgw(title: string, body: (rgw: () => Rgw) => void): void
       rgw = stack.use(await Rgw.start(workspace));
     });
     afterEach(({ task }) => {
-      if (task.result?.state === "fail") process.stderr.write(`${rgw?.logTail()}\n`);
+      if (task.result?.state !== "fail") return;
+      process.stderr.write(`Ceph's last requests:\n${rgw?.requests().slice(-20).join("\n")}\n`);
     });
     afterAll(() => stack.disposeAsync());
     body(() => rgw);

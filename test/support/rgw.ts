@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { randomInt, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:net";
-import { logTail, requireCommand, Service } from "./child.ts";
+import { logTail, readLog, requireCommand, Service } from "./child.ts";
 import { eventually, Hopeless } from "./eventually.ts";
 import type { Bucket } from "./bucket.ts";
 import type { S3Access } from "./s3-access.ts";
@@ -116,6 +116,14 @@ export class Rgw implements AsyncDisposable {
 
   thawGateway(): void {
     this.#gateway?.signal("SIGCONT");
+  }
+
+  /** Every request that was answered so far: `PUT /bucket/key?query 200`. */
+  requests(): string[] {
+    const log = readLog(`${this.#directory}/log/client.rgw.log`);
+    return [...log.matchAll(/ beast: .*? "(\S+ \S+) HTTP\/[\d.]+" (\d+) /g)].map(
+      ([, request = "", status = ""]) => `${request} ${status}`,
+    );
   }
 
   logTail(): string {

@@ -87,7 +87,7 @@ export class S3Server implements AsyncDisposable {
       endpoint: `http://127.0.0.1:${address.port}`,
       region: "us-east-1",
       accessKeyId: `AKID${this.#accessKeys}`,
-      secretAccessKey: "of no matter here",
+      secretAccessKey: "of-no-matter-here",
     };
   }
 
