@@ -1,0 +1,240 @@
+/**
+ * One S3 request each, and nothing more: no retry, no decision, no error of ours. The only file that
+ * knows the AWS SDK, so that a daemon with another store never loads it.
+ */
+import type { Readable } from "node:stream";
+import {
+  CopyObjectCommand,
+  DeleteObjectCommand,
+  DeleteObjectsCommand,
+  GetObjectCommand,
+  HeadObjectCommand,
+  ListObjectsV2Command,
+  PutObjectCommand,
+  type PutObjectCommandInput,
+  S3Client,
+  type S3ClientConfig,
+} from "@aws-sdk/client-s3";
+import type { Answered, Body, BucketRequests, Found, ListPage, PutConditions } from "./wire.ts";
+import type { S3Settings } from "./settings.ts";
+
+/** Pushes and fetches of all clusters together stay below; more requests wait for a connection. */
+const CONNECTIONS_MAX = 128;
+const CONNECT_MS_MAX = 5_000;
+/** The region in signatures where a server of one's own has none. */
+const ANY_REGION = "us-east-1";
+
+const HEX_DIGEST = /^[0-9a-f]{64}$/;
+
+/** Rejects with what the SDK rejects with. */
+export class Bucket implements BucketRequests {
+  readonly #settings: S3Settings;
+  #client: S3Client;
+
+  constructor(settings: S3Settings) {
+    this.#settings = settings;
+    this.#client = clientFor(settings);
+  }
+
+  async credentials(): Promise<{ accessKeyId: string; secretAccessKey: string }> {
+    return await this.#client.config.credentials();
+  }
+
+  /** The next request asks the credential chain anew, its files included. */
+  renewCredentials(): void {
+    // The connections stay: those of requests under way, too.
+    this.#client = clientFor(this.#settings, this.#client);
+  }
+
+  async put(
+    key: string,
+    body: Body,
+    options: PutConditions & { metadata: Record<string, string>; signal: AbortSignal },
+  ): Promise<Answered> {
+    const content = body.open();
+    const command = new PutObjectCommand({
+      ...this.#at(key),
+      ...this.#encryption(),
+      Body: content,
+      ContentLength: body.sizeBytes,
+      Metadata: options.metadata,
+      ...(options.hasChecksum ? { ChecksumSHA256: base64(body.sha256) } : {}),
+      ...(options.ifNoneMatch === undefined ? {} : { IfNoneMatch: options.ifNoneMatch }),
+      ...(options.ifMatch === undefined ? {} : { IfMatch: options.ifMatch }),
+    });
+    signPayloadAs(command, body.sha256);
+    try {
+      const answer = await this.#client.send(command, { abortSignal: options.signal });
+      return { etag: answer.ETag, sha256: hex(answer.ChecksumSHA256) };
+    } finally {
+      if ("destroy" in content) content.destroy();
+    }
+  }
+
+  async get(
+    key: string,
+    options: { range?: string; ifMatch?: string; signal: AbortSignal },
+  ): Promise<Found & { readonly body: Readable }> {
+    const command = new GetObjectCommand({
+      ...this.#at(key),
+      ...(options.range === undefined ? {} : { Range: options.range }),
+      ...(options.ifMatch === undefined ? {} : { IfMatch: options.ifMatch }),
+    });
+    const answer = await this.#client.send(command, { abortSignal: options.signal });
+    return {
+      sizeBytes: answer.ContentLength,
+      etag: answer.ETag,
+      metadata: answer.Metadata ?? {},
+      body: answer.Body as Readable,
+    };
+  }
+
+  async head(key: string, { signal }: { signal: AbortSignal }): Promise<Found> {
+    const answer = await this.#client.send(new HeadObjectCommand(this.#at(key)), {
+      abortSignal: signal,
+    });
+    return {
+      sizeBytes: answer.ContentLength,
+      etag: answer.ETag,
+      metadata: answer.Metadata ?? {},
+    };
+  }
+
+  async list(
+    prefix: string,
+    options: {
+      after?: string;
+      token?: string;
+      delimiter?: string;
+      keysMax?: number;
+      signal: AbortSignal;
+    },
+  ): Promise<ListPage> {
+    const { prefix: root } = this.#settings;
+    const command = new ListObjectsV2Command({
+      Bucket: this.#settings.bucket,
+      Prefix: root + prefix,
+      ...(options.after === undefined ? {} : { StartAfter: root + options.after }),
+      ...(options.token === undefined ? {} : { ContinuationToken: options.token }),
+      ...(options.delimiter === undefined ? {} : { Delimiter: options.delimiter }),
+      ...(options.keysMax === undefined ? {} : { MaxKeys: options.keysMax }),
+    });
+    const answer = await this.#client.send(command, { abortSignal: options.signal });
+    return {
+      objects: (answer.Contents ?? []).map(({ Key = "", Size = 0 }) => ({
+        key: Key.slice(root.length),
+        storedBytes: Size,
+      })),
+      prefixes: (answer.CommonPrefixes ?? []).map(({ Prefix = "" }) => Prefix.slice(root.length)),
+      isTruncated: answer.IsTruncated,
+      next: answer.NextContinuationToken,
+    };
+  }
+
+  async remove(key: string, { signal }: { signal: AbortSignal }): Promise<void> {
+    await this.#client.send(new DeleteObjectCommand(this.#at(key)), { abortSignal: signal });
+  }
+
+  async removeMany(
+    keys: readonly string[],
+    { signal }: { signal: AbortSignal },
+  ): Promise<string[]> {
+    const { bucket, prefix } = this.#settings;
+    const command = new DeleteObjectsCommand({
+      Bucket: bucket,
+      Delete: { Objects: keys.map((key) => ({ Key: prefix + key })) },
+    });
+    const { Deleted = [] } = await this.#client.send(command, { abortSignal: signal });
+    return Deleted.map(({ Key = "" }) => Key.slice(prefix.length));
+  }
+
+  async copy(
+    from: string,
+    to: string,
+    { etag, signal }: { etag: string | undefined; signal: AbortSignal },
+  ): Promise<void> {
+    const { bucket, prefix } = this.#settings;
+    const source = `${bucket}/${prefix}${from}`.split("/").map(encodeURIComponent).join("/");
+    const command = new CopyObjectCommand({
+      ...this.#at(to),
+      ...this.#encryption(),
+      CopySource: source,
+      ...(etag === undefined ? {} : { CopySourceIfMatch: etag }),
+    });
+    await this.#client.send(command, { abortSignal: signal });
+  }
+
+  close(): void {
+    this.#client.destroy();
+  }
+
+  #at(key: string): { Bucket: string; Key: string } {
+    return { Bucket: this.#settings.bucket, Key: this.#settings.prefix + key };
+  }
+
+  #encryption(): Pick<
+    PutObjectCommandInput,
+    "ServerSideEncryption" | "SSEKMSKeyId" | "StorageClass"
+  > {
+    const { serverSideEncryption, kmsKeyId, storageClass } = this.#settings;
+    return {
+      ...(serverSideEncryption === undefined ? {} : { ServerSideEncryption: serverSideEncryption }),
+      ...(kmsKeyId === undefined ? {} : { SSEKMSKeyId: kmsKeyId }),
+      ...(storageClass === undefined
+        ? {}
+        : { StorageClass: storageClass as NonNullable<PutObjectCommandInput["StorageClass"]> }),
+    };
+  }
+}
+
+function clientFor(settings: S3Settings, former?: S3Client): S3Client {
+  const { region, endpoint, forcePathStyle, requestTimeoutMs } = settings;
+  const agent = { keepAlive: true, maxSockets: CONNECTIONS_MAX };
+  const config: S3ClientConfig & { ignoreCache: boolean } = {
+    forcePathStyle,
+    ...(endpoint === undefined ? {} : { endpoint, region: region ?? ANY_REGION }),
+    ...(region === undefined ? {} : { region }),
+    // Retries and their deadlines are ours, in one place.
+    maxAttempts: 1,
+    // The payload is signed, so the server checks it; what older servers refuse is not sent.
+    requestChecksumCalculation: "WHEN_REQUIRED",
+    responseChecksumValidation: "WHEN_REQUIRED",
+    // It would cost a round trip and, in this SDK, a new connection for each push.
+    expectContinueHeader: false,
+    requestHandler: former?.config.requestHandler ?? {
+      connectionTimeout: Math.min(CONNECT_MS_MAX, requestTimeoutMs),
+      socketTimeout: requestTimeoutMs,
+      // Waiting for a connection of ours is no reason for a warning on standard error.
+      socketAcquisitionWarningTimeout: 2 ** 31 - 1,
+      httpAgent: agent,
+      httpsAgent: agent,
+    },
+    // Handed on to the credential chain: a rotated file is read, not remembered.
+    ignoreCache: true,
+  };
+  return new S3Client(config);
+}
+
+/**
+ * The SDK would hash the body once more for each attempt, and would not sign that of a stream. Signed,
+ * it is checked by every server that checks signatures.
+ */
+function signPayloadAs(command: PutObjectCommand, sha256: string): void {
+  command.middlewareStack.add(
+    (next) => (args) => {
+      const { headers } = args.request as { headers: Record<string, string> };
+      headers["x-amz-content-sha256"] = sha256;
+      return next(args);
+    },
+    { step: "build", name: "walarcPayloadDigest" },
+  );
+}
+
+function base64(digest: string): string {
+  return Buffer.from(digest, "hex").toString("base64");
+}
+
+function hex(digest: string | undefined): string | undefined {
+  const text = Buffer.from(digest ?? "", "base64").toString("hex");
+  return HEX_DIGEST.test(text) ? text : undefined;
+}

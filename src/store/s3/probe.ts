@@ -1,0 +1,157 @@
+/** What this very server does, found out before it is trusted with anything. */
+import { createHash, randomUUID } from "node:crypto";
+import { WalarcError } from "../../errors.ts";
+import type { Signalled } from "../store.ts";
+import type { Abilities } from "./creation.ts";
+import { BrokenAnswer, isPreconditionFailure, isUnsupported, verdictOf } from "./failure.ts";
+import { removeBatch, removeObject } from "./removal.ts";
+import type { Attempt, Retries } from "./retries.ts";
+import type { Answered, Body, PutConditions } from "./wire.ts";
+
+/** Beside all clusters, where no listing of ours looks. */
+export const PROBES = "probes/";
+const RACERS = 16;
+const WRONG_ETAG = '"00000000000000000000000000000000"';
+
+/**
+ * Puts small objects under keys of its own and removes them again. Rejects with `usage` when the
+ * server does not honour `If-None-Match: *`, one request after the other and several at once: then
+ * two servers that archive the same name would overwrite each other in silence. Rejects with
+ * `store-failed` when the server cannot tell now.
+ */
+export async function probeServer(retries: Retries, { signal }: Signalled): Promise<Abilities> {
+  const keys: string[] = [];
+  const newKey = (): string => {
+    const key = PROBES + randomUUID();
+    keys.push(key);
+    return key;
+  };
+  try {
+    const checksum = await retries.run(
+      "ask the server for conditional puts",
+      (attempt) => probeInSequence(attempt, newKey),
+      { signal },
+    );
+    await retries.run("race for a key", (attempt) => probeRace(attempt, newKey()), { signal });
+    const ifMatch = await retries.run(
+      "ask the server for exact puts",
+      (attempt) => probeIfMatch(attempt, newKey()),
+      { signal },
+    );
+    const gone = await removeBatch(retries, keys, { signal });
+    return { checksum, ifMatch, removeMany: keys.every((key) => gone.has(key)) };
+  } finally {
+    await removeRest(retries, keys, signal);
+  }
+}
+
+/** Whether checksums are known as well. */
+async function probeInSequence(attempt: Attempt, newKey: () => string): Promise<boolean> {
+  const key = newKey();
+  const first = bodyOf("first");
+  let checksum: boolean;
+  try {
+    const answer = await put(attempt, key, first, { ifNoneMatch: "*", hasChecksum: true });
+    checksum = answer.sha256 === first.sha256;
+  } catch (error) {
+    if (isPreconditionFailure(error)) throw new BrokenAnswer("a new key is taken");
+    if (!isUnsupported(error)) throw error;
+    return await probeWithoutChecksum(attempt, newKey());
+  }
+  await requireRefusal(attempt, key);
+  return checksum;
+}
+
+async function probeWithoutChecksum(attempt: Attempt, key: string): Promise<false> {
+  try {
+    await put(attempt, key, bodyOf("first"), { ifNoneMatch: "*", hasChecksum: false });
+  } catch (error) {
+    if (isUnsupported(error)) throw unsuitable("refuses it");
+    throw error;
+  }
+  await requireRefusal(attempt, key);
+  return false;
+}
+
+async function requireRefusal(attempt: Attempt, key: string): Promise<void> {
+  const isCreated = await wins(attempt, key, bodyOf("second"));
+  if (isCreated) throw unsuitable("overwrites all the same");
+}
+
+async function probeRace(attempt: Attempt, key: string): Promise<void> {
+  const bodies = Array.from({ length: RACERS }, (_, racer) => bodyOf(`racer ${racer}`));
+  const won = await Promise.all(bodies.map((body) => wins(attempt, key, body)));
+  const winners = won.filter(Boolean).length;
+  if (winners > 1) throw unsuitable(`told ${winners} of ${RACERS} at once that they created it`);
+  if (winners === 0) throw new BrokenAnswer(`none of ${RACERS} could create a key`);
+}
+
+async function wins(attempt: Attempt, key: string, body: Body): Promise<boolean> {
+  try {
+    await put(attempt, key, body, { ifNoneMatch: "*", hasChecksum: false });
+    return true;
+  } catch (error) {
+    // A conflict of several at once is told as 409 by some.
+    if (isPreconditionFailure(error) || isConflict(error)) return false;
+    throw error;
+  }
+}
+
+async function probeIfMatch(attempt: Attempt, key: string): Promise<boolean> {
+  const { etag } = await put(attempt, key, bodyOf("first"), { hasChecksum: false });
+  if (etag === undefined) return false;
+  const replaces = async (ifMatch: string): Promise<boolean> => {
+    try {
+      await put(attempt, key, bodyOf("second"), { ifMatch, hasChecksum: false });
+      return true;
+    } catch (error) {
+      if (verdictOf(error) === "never") return false;
+      throw error;
+    }
+  };
+  return !(await replaces(WRONG_ETAG)) && (await replaces(etag));
+}
+
+async function put(
+  attempt: Attempt,
+  key: string,
+  body: Body,
+  conditions: PutConditions,
+): Promise<Answered> {
+  const { signal } = attempt;
+  return await attempt.request("put", (bucket) => {
+    return bucket.put(key, body, { ...conditions, metadata: {}, signal });
+  });
+}
+
+/** Whatever became of the probe. What stays is small and in nobody's way. */
+async function removeRest(retries: Retries, keys: string[], signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return;
+  const removals = keys.map((key) => removeObject(retries, key, { signal }));
+  for (const { reason } of rejected(await Promise.allSettled(removals))) {
+    if (!signal.aborted && !(reason instanceof WalarcError)) throw reason;
+  }
+}
+
+function rejected(results: PromiseSettledResult<unknown>[]): PromiseRejectedResult[] {
+  return results.filter((result) => result.status === "rejected");
+}
+
+export function bodyOf(text: string): Body {
+  const bytes = Buffer.from(text);
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  return { sizeBytes: bytes.length, sha256, open: () => bytes };
+}
+
+function isConflict(error: unknown): boolean {
+  return (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode === 409;
+}
+
+function unsuitable(what: string): WalarcError {
+  const message = `the S3 server does not honour "If-None-Match: *": it ${what}`;
+  return new WalarcError("usage", message, {
+    hint:
+      "With it, two servers that archive the same name would overwrite each other in silence; " +
+      "docs/s3.md names servers that do",
+  });
+}

@@ -1,0 +1,132 @@
+import { setTimeout } from "node:timers/promises";
+import { WalarcError } from "../../errors.ts";
+import { s3Failure, type Verdict, verdictOf } from "./failure.ts";
+import type { BucketRequests, RequestObservation, RequestResult, RequestType } from "./wire.ts";
+
+const ATTEMPTS_MAX = 5;
+const PAUSE_MS = 100;
+const PAUSE_MS_MAX = 3_000;
+const THROTTLED_PAUSE_MS = 500;
+/** The patience with one operation, in timeouts of a request. */
+const TIMEOUTS_IN_ALL = 3;
+/** Slower than this, a body is not worth waiting for. */
+const BYTES_PER_MS_MIN = 2_000;
+
+export interface RetryOptions {
+  readonly signal: AbortSignal;
+  /** Bytes that go over the wire, for which the deadline makes room. */
+  readonly sizeBytes?: number;
+  readonly attemptsMax?: number;
+}
+
+/** One attempt of an operation: the requests that it makes, each counted by itself. */
+export interface Attempt {
+  readonly signal: AbortSignal;
+  /** 1 for the first. */
+  readonly number: number;
+  /** Whether a request of an earlier attempt may have been carried out unheard. */
+  readonly isInDoubt: boolean;
+  request<T>(type: RequestType, send: (bucket: BucketRequests) => Promise<T>): Promise<T>;
+}
+
+/**
+ * The one policy for all requests: a deadline for the operation as a whole, a few attempts with
+ * growing random pauses between them, new credentials when the old ones have expired.
+ */
+export class Retries {
+  readonly #bucket: BucketRequests;
+  readonly #requestTimeoutMs: number;
+  readonly #observe: (observation: RequestObservation) => void;
+
+  constructor(
+    bucket: BucketRequests,
+    options: {
+      requestTimeoutMs: number;
+      observe: (observation: RequestObservation) => void;
+    },
+  ) {
+    this.#bucket = bucket;
+    this.#requestTimeoutMs = options.requestTimeoutMs;
+    this.#observe = options.observe;
+  }
+
+  /** Rejects with the signal's reason, or with what became of the last attempt: `store-failed`. */
+  async run<T>(
+    doing: string,
+    operation: (attempt: Attempt) => Promise<T>,
+    options: RetryOptions,
+  ): Promise<T> {
+    options.signal.throwIfAborted();
+    const deadlineMs = this.#deadlineMs(options.sizeBytes ?? 0);
+    const deadline = AbortSignal.timeout(deadlineMs);
+    const signal = AbortSignal.any([options.signal, deadline]);
+    let last: unknown;
+    let isInDoubt = false;
+    for (let number = 1; number <= (options.attemptsMax ?? ATTEMPTS_MAX); number += 1) {
+      try {
+        const request = this.#sender();
+        return await operation({ signal, number, isInDoubt, request });
+      } catch (error) {
+        options.signal.throwIfAborted();
+        if (deadline.aborted) break;
+        last = error;
+        const verdict = verdictOf(error);
+        if (verdict === "never") break;
+        isInDoubt = true;
+        if (verdict === "renew") this.#bucket.renewCredentials();
+        if (!(await pause(number, verdict, signal))) break;
+      }
+    }
+    options.signal.throwIfAborted();
+    throw last === undefined ? tooLate(doing, deadlineMs) : s3Failure(last, doing);
+  }
+
+  #deadlineMs(sizeBytes: number): number {
+    return TIMEOUTS_IN_ALL * this.#requestTimeoutMs + Math.ceil(sizeBytes / BYTES_PER_MS_MIN);
+  }
+
+  #sender(): Attempt["request"] {
+    return async (type, send) => {
+      const startedMs = performance.now();
+      const observe = (result: RequestResult): void => {
+        const seconds = (performance.now() - startedMs) / 1000;
+        this.#observe({ request: type, result, seconds });
+      };
+      try {
+        const answer = await send(this.#bucket);
+        observe("ok");
+        return answer;
+      } catch (error) {
+        observe(resultOf(error));
+        throw error;
+      }
+    };
+  }
+}
+
+/** Whether there is time for another attempt after it. */
+async function pause(number: number, verdict: Verdict, signal: AbortSignal): Promise<boolean> {
+  const firstMs = verdict === "throttled" ? THROTTLED_PAUSE_MS : PAUSE_MS;
+  const mostMs = Math.min(PAUSE_MS_MAX, firstMs * 2 ** (number - 1));
+  try {
+    // At random, so that those who failed together do not come back together.
+    await setTimeout(mostMs * (0.5 + Math.random() / 2), undefined, { signal });
+    return true;
+  } catch {
+    return false; // The caller looks at the signal.
+  }
+}
+
+function resultOf(error: unknown): RequestResult {
+  if (error instanceof Error && error.name === "AbortError") return "aborted";
+  const verdict = verdictOf(error);
+  if (verdict === "never") return "refused";
+  return verdict === "throttled" ? "throttled" : "failed";
+}
+
+function tooLate(doing: string, deadlineMs: number): WalarcError {
+  const seconds = Math.round(deadlineMs / 1000);
+  return new WalarcError("store-failed", `cannot ${doing}: no answer within ${seconds} s`, {
+    hint: "Look at the server and the network; walarc goes on by itself once it answers",
+  });
+}
