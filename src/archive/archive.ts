@@ -13,9 +13,11 @@ import { type Feed, fetchBeside } from "./feed.ts";
 import { type FetchOptions, fetchWalFile } from "./fetch.ts";
 import { Gate } from "./gate.ts";
 import { isClusterName } from "./keys.ts";
-import { type LocalPushOptions, type LocalWal, pushLocalFile } from "./local-push.ts";
+import { type LocalPushOptions, type LocalSource, pushLocalFile } from "./local-push.ts";
+import type { LocalWal } from "./local-wal.ts";
+import { LookAhead } from "./look-ahead.ts";
 import { type Page, pageOf } from "./listing.ts";
-import { type PushOptions, type PushResult, pushWalFile } from "./push.ts";
+import { type PushOptions, type PushResult, pushAhead, pushWalFile } from "./push.ts";
 import { type ClusterStatus, statusOf } from "./status.ts";
 
 export interface ArchiveOptions {
@@ -54,6 +56,7 @@ export class Archive implements AsyncDisposable {
   readonly #budget = new MemoryBudget(FETCH_MEMORY_BYTES);
   readonly #pushes = new Gate(PUSHES_IN_ALL);
   readonly #clusters = new Map<string, ClusterArchive>();
+  readonly #sources = new Map<string, LocalSource>();
   readonly #stop = new AbortController();
 
   private constructor(options: ArchiveOptions) {
@@ -104,13 +107,15 @@ export class Archive implements AsyncDisposable {
     name: WalName,
     options: LocalPushOptions,
   ): Promise<PushResult> {
-    const { localWal } = this.#options.clusters.get(clusterName) ?? {};
-    return await pushLocalFile(this.#require(clusterName), name, { ...options, localWal });
+    const source = this.#sources.get(clusterName);
+    return await pushLocalFile(this.#require(clusterName), name, { ...options, source });
   }
 
   /** Rejects as `fetchWalFile` does, and with `unknown-cluster`. Dispose the result. */
   async fetch(clusterName: string, name: WalName, options: FetchOptions): Promise<VerifiedObject> {
     const cluster = this.#require(clusterName);
+    // It may be the one missing before others that were archived side by side with it.
+    await this.#sources.get(clusterName)?.lookAhead.settled(name, options);
     return fetchBeside(this.#feeds(clusterName), name, () => fetchWalFile(cluster, name, options));
   }
 
@@ -162,6 +167,8 @@ export class Archive implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
+    const sources = [...this.#sources.values()];
+    await Promise.all(sources.map(({ lookAhead }) => lookAhead[Symbol.asyncDispose]()));
     await Promise.all([...this.#clusters.values()].map((cluster) => cluster.stop()));
   }
 
@@ -202,7 +209,19 @@ export class Archive implements AsyncDisposable {
       standbys: sourcesOf(configured),
     });
     this.#clusters.set(name, cluster);
+    this.#lookAhead(cluster, configured?.localWal);
     return cluster;
+  }
+
+  #lookAhead(cluster: ClusterArchive, localWal: LocalWal | undefined): void {
+    if (localWal === undefined) return;
+    const { log } = this.#options;
+    const lookAhead = new LookAhead({
+      localWal,
+      push: (name, body, options) => pushAhead(cluster, name, body, options),
+      log,
+    });
+    this.#sources.set(cluster.name, { localWal, lookAhead });
   }
 
   async #preload(cluster: ClusterArchive): Promise<void> {

@@ -31,10 +31,14 @@ export interface PushResult extends PlainDigest {
   readonly outcome: PushOutcome;
   /** Size of the archived object that this push made; 0 with any outcome but `archived`. */
   readonly storedBytes: number;
+  /** It was durable before it was asked for. */
+  readonly isAhead?: true;
 }
 
-/** A body that was read to its end, checked and staged. */
-interface ReadBody {
+/** A body that was read to its end, checked and staged. Disposed, it makes room for the next. */
+interface ReadBody extends AsyncDisposable {
+  /** As far as the catalog knew when it began. */
+  readonly isNew: boolean;
   readonly digest: PlainDigest;
   readonly binding: Binding;
   readonly history: TimelineHistory | undefined;
@@ -57,25 +61,59 @@ export async function pushWalFile(
   body: AsyncIterable<Buffer>,
   options: PushOptions,
 ): Promise<PushResult> {
+  await using read = await receive(cluster, name, body, options);
+  const published = read.isNew ? await publishNew(cluster, name, read, options.signal) : undefined;
+  return resultOf(
+    read,
+    published ?? (await compareWithStored(cluster, name, read, options.signal)),
+  );
+}
+
+/**
+ * As `pushWalFile`, of a file that nobody has asked to be archived yet. A name that is archived
+ * already is left alone, whatever its content: `undefined`.
+ */
+export async function pushAhead(
+  cluster: ClusterArchive,
+  name: WalName,
+  body: AsyncIterable<Buffer>,
+  options: PushOptions,
+): Promise<PushResult | undefined> {
+  await cluster.loaded(options);
+  if (cluster.catalog.holds(name)) return undefined;
+  await using read = await receive(cluster, name, body, options);
+  const outcome = await publishNew(cluster, name, read, options.signal);
+  return outcome === undefined ? undefined : resultOf(read, outcome);
+}
+
+function resultOf(read: ReadBody, outcome: PushOutcome): PushResult {
+  const { digest, storedBytes } = read;
+  return { ...digest, outcome, storedBytes: outcome === "archived" ? storedBytes : 0 };
+}
+
+/** What every push does before anything becomes visible: checks, reads, stages and binds. */
+async function receive(
+  cluster: ClusterArchive,
+  name: WalName,
+  body: AsyncIterable<Buffer>,
+  options: PushOptions,
+): Promise<ReadBody> {
   const { signal } = options;
   await cluster.loaded({ signal });
   const told = { ...UNBOUND, systemIdentifier: options.systemIdentifier };
   const binding = joinBindings(cluster.binding, told, cluster.name);
   checkLength(name, { cluster: cluster.name, binding, sizeBytes: options.sizeBytes });
-  using _place = await cluster.pushes.enter({ signal });
-  using _share = await cluster.pushesInAll.enter({ signal });
+  await using stack = new AsyncDisposableStack();
+  stack.use(await cluster.pushes.enter({ signal }));
+  stack.use(await cluster.pushesInAll.enter({ signal }));
 
   // Whether the name is free is what publishing decides. Asking the store now would be a request.
   const isNew = !cluster.catalog.holds(name);
-  await using stack = new AsyncDisposableStack();
   const read = await readBody(cluster, name, body, { ...options, binding, stack, isNew });
   requireDigest(name, read.digest, options.sha256);
-
   await cluster.bind(read.binding, { signal });
-  const published = isNew ? await publishNew(cluster, name, read, signal) : undefined;
-  const outcome = published ?? (await compareWithStored(cluster, name, read, signal));
-  const storedBytes = outcome === "archived" ? read.storedBytes : 0;
-  return { ...read.digest, outcome, storedBytes };
+  const owned = stack.move();
+  return { ...read, isNew, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /**
@@ -87,7 +125,7 @@ async function readBody(
   name: WalName,
   body: AsyncIterable<Buffer>,
   options: PushOptions & { binding: Binding; stack: AsyncDisposableStack; isNew: boolean },
-): Promise<ReadBody> {
+): Promise<Omit<ReadBody, "isNew" | typeof Symbol.asyncDispose>> {
   let found: { binding: Binding; history: TimelineHistory | undefined } | undefined;
   let digest: PlainDigest | undefined;
   let metadata: ObjectMetadata | undefined;

@@ -1,6 +1,6 @@
 /** The WAL directory of a PostgreSQL server on this host, read by the daemon itself. */
 import { constants } from "node:fs";
-import { type FileHandle, open } from "node:fs/promises";
+import { access, type FileHandle, open, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { WalarcError } from "../errors.ts";
 import { isErrno } from "./failure.ts";
@@ -18,6 +18,11 @@ export interface LocalWalFile extends AsyncDisposable {
    */
   chunks(): AsyncIterable<Buffer>;
 }
+
+const STATUS_DIRECTORY = "archive_status";
+const READY = ".ready";
+/** Of one reading of a directory; a backlog can have a hundred thousand entries. */
+const ENTRIES_AT_ONCE = 1024;
 
 /**
  * `pg_wal` below a data directory. Names come parsed, so they never lead out of it, and what
@@ -45,6 +50,32 @@ export class PgWal {
         hint: "send the file itself, or let the daemon's account read the data directory",
         cause: error,
       });
+    }
+  }
+
+  /**
+   * Names that have a `.ready` in `archive_status`, in no order: files that PostgreSQL has finished
+   * and wants to see archived. None where that cannot be read.
+   */
+  async *ready(): AsyncGenerator<string, void, void> {
+    const directory = join(this.#directory, STATUS_DIRECTORY);
+    try {
+      for await (const { name } of await opendir(directory, { bufferSize: ENTRIES_AT_ONCE })) {
+        if (name.endsWith(READY)) yield name.slice(0, -READY.length);
+      }
+    } catch (error) {
+      if (!isErrno(error)) throw error;
+    }
+  }
+
+  /** Whether PostgreSQL wants to see the file archived and is not done with it. */
+  async isReady(name: string): Promise<boolean> {
+    try {
+      await access(join(this.#directory, STATUS_DIRECTORY, name + READY));
+      return true;
+    } catch (error) {
+      if (!isErrno(error)) throw error;
+      return false;
     }
   }
 }

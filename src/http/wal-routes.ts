@@ -75,7 +75,7 @@ async function answerPush(
 }
 
 function logPush(
-  { outcome, sizeBytes }: PushResult,
+  { outcome, sizeBytes, isAhead }: PushResult,
   context: {
     target: WalTarget;
     caller: Caller;
@@ -86,7 +86,7 @@ function logPush(
   const { target, caller, request, reply } = context;
   const durationMs = Math.round(reply.elapsedTime);
   const subject = { wal: target.name.text, cluster: target.cluster };
-  const line = { ...subject, outcome, sizeBytes, durationMs, caller: caller.name };
+  const line = { ...subject, outcome, sizeBytes, isAhead, durationMs, caller: caller.name };
   // A second content deserves a look, although nothing waits for it.
   request.log[outcome === "kept-aside" ? "warn" : "info"](line, "pushed");
 }

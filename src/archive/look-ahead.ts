@@ -1,0 +1,247 @@
+/**
+ * Archiving what PostgreSQL will ask for next. It calls its archive_command for one WAL file after
+ * the other, however many are waiting; here the next ones are read and stored side by side while it
+ * is at the first.
+ */
+import { availableParallelism } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
+import { WalarcError } from "../errors.ts";
+import { abortable, withDeadline } from "../lifecycle.ts";
+import { parseWalName, type WalName } from "../wal/name.ts";
+import { Turns } from "../wal/turns.ts";
+import type { LocalWal } from "./local-wal.ts";
+import type { PushOptions, PushResult } from "./push.ts";
+
+/** More at once than processors would only wait for each other; two places stay for real calls. */
+const AT_ONCE = Math.min(4, availableParallelism());
+/** So much may be archived and not asked for; at least one file, whatever its size. */
+const AHEAD_FILES_MAX = 32;
+const AHEAD_BYTES_MAX = 512 * 1024 * 1024;
+/** Names remembered of one reading of the directory: a long backlog is not read anew per file. */
+const TURNS_MAX = 1024;
+/** The directory is read no more often, however quickly the calls come. */
+const SCAN_PAUSE_MS = 100;
+/** What was not asked for by then is compared with the store like any other file. */
+const REMEMBERED_MS = 60_000;
+/** Longer than any call waits for it. */
+const DEADLINE_MS = 55_000;
+/** A disk that hangs does not keep the daemon from stopping for longer. */
+const STOP_MS_MAX = 2000;
+
+/** A file that is being archived, or is and was not asked for yet. */
+interface Ahead {
+  readonly name: WalName;
+  /** Known once it is open: which file it is. */
+  identity: string | undefined;
+  sizeBytes: number;
+  /** Never rejects: a failure is told to whoever asks for the file, by failing again. */
+  outcome: Promise<PushResult | undefined>;
+  /** When it became durable, in ms of the monotonic clock. */
+  doneMs: number | undefined;
+}
+
+export interface LookAheadOptions {
+  readonly localWal: LocalWal;
+  /** As `pushAhead`. */
+  readonly push: (
+    name: WalName,
+    body: AsyncIterable<Buffer>,
+    options: PushOptions,
+  ) => Promise<PushResult | undefined>;
+  readonly log: { debug(fields: object, message: string): void };
+}
+
+/**
+ * The look-ahead of one cluster. It goes on from call to call and no further: a server whose
+ * archiver stands still has nothing archived behind its back. Only what has a `.ready` is touched,
+ * and PostgreSQL's own files never.
+ */
+export class LookAhead implements AsyncDisposable {
+  readonly #options: LookAheadOptions;
+  readonly #stop = new AbortController();
+  /** Names that were ready at the last scan and whose turn has not come, in order. */
+  #turns: string[] = [];
+  readonly #ahead = new Map<string, Ahead>();
+  /** Being pushed by a call of their own. */
+  readonly #asked = new Set<string>();
+  /** Tried, or archived long ago: these are left until somebody asks for them. */
+  readonly #left = new Set<string>();
+  #systemIdentifier: string | undefined;
+  #scannedMs = Number.NEGATIVE_INFINITY;
+  #isHalted = false;
+  #isFilling = false;
+  /** Until they have really ended, and not only been given up. */
+  readonly #pushes = new Set<Promise<unknown>>();
+
+  constructor(options: LookAheadOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Notes that PostgreSQL asks for the file, until the result is disposed, and goes on with those
+   * behind it.
+   */
+  ask(name: WalName, systemIdentifier: string | undefined): Disposable {
+    this.#systemIdentifier = systemIdentifier;
+    this.#isHalted = false;
+    this.#left.delete(name.text);
+    this.#asked.add(name.text);
+    this.#goOn();
+    return {
+      [Symbol.dispose]: () => {
+        this.#asked.delete(name.text);
+        this.#goOn();
+      },
+    };
+  }
+
+  /**
+   * How archiving that very file ahead has ended, once it has; `undefined` when it was not tried,
+   * did not succeed, was another file or is long ago. Rejects with the signal's reason. What is
+   * taken is forgotten: the next call is as good as any.
+   */
+  async take(
+    name: WalName,
+    options: { identity: string; signal: AbortSignal },
+  ): Promise<PushResult | undefined> {
+    const ahead = this.#ahead.get(name.text);
+    if (ahead === undefined) return undefined;
+    const result = await abortable(ahead.outcome, options.signal);
+    this.#forget(ahead);
+    const isFresh = performance.now() - (ahead.doneMs ?? 0) < REMEMBERED_MS;
+    return ahead.identity === options.identity && isFresh ? result : undefined;
+  }
+
+  /** Waits for the end of archiving the file, should that be under way. */
+  async settled(name: WalName, options: { signal: AbortSignal }): Promise<void> {
+    const ahead = this.#ahead.get(name.text);
+    if (ahead !== undefined) await abortable(ahead.outcome, options.signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#stop.abort();
+    const ended = Promise.allSettled(this.#pushes);
+    await Promise.race([ended, delay(STOP_MS_MAX, undefined, { ref: false })]);
+  }
+
+  #forget(ahead: Ahead): void {
+    if (this.#ahead.get(ahead.name.text) === ahead) this.#ahead.delete(ahead.name.text);
+  }
+
+  #goOn(): void {
+    if (!this.#isFilling) void this.#fill();
+  }
+
+  async #fill(): Promise<void> {
+    this.#isFilling = true;
+    try {
+      while (this.#hasRoom()) {
+        if (this.#turns.length === 0 && !(await this.#scan())) return;
+        const text = this.#turns.shift();
+        const name = text === undefined ? undefined : parseWalName(text);
+        if (name !== undefined && !this.#isKnown(name.text)) this.#begin(name);
+      }
+    } catch (error) {
+      this.#giveUp(error);
+    } finally {
+      this.#isFilling = false;
+    }
+  }
+
+  /** Until the next call, which will be told what is wrong. */
+  #giveUp(error: unknown): void {
+    this.#isHalted = true;
+    this.#options.log.debug({ err: error }, "nothing is archived ahead for now");
+  }
+
+  #hasRoom(): boolean {
+    if (this.#stop.signal.aborted || this.#isHalted) return false;
+    const all = [...this.#ahead.values()];
+    const bytes = all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const running = all.filter(({ doneMs }) => doneMs === undefined).length;
+    return running < AT_ONCE && all.length < AHEAD_FILES_MAX && bytes < AHEAD_BYTES_MAX;
+  }
+
+  #isKnown(text: string): boolean {
+    return this.#asked.has(text) || this.#ahead.has(text) || this.#left.has(text);
+  }
+
+  /** Reads the directory; whether there is anything new in it. */
+  async #scan(): Promise<boolean> {
+    if (performance.now() - this.#scannedMs < SCAN_PAUSE_MS) return false;
+    const turns = new Turns(TURNS_MAX);
+    const stillReady = new Set<string>();
+    for await (const text of this.#options.localWal.ready()) {
+      if (this.#isKnown(text)) stillReady.add(text);
+      else if (parseWalName(text) !== undefined) turns.offer(text);
+    }
+    for (const text of this.#left) if (!stillReady.has(text)) this.#left.delete(text);
+    for (const ahead of this.#ahead.values()) {
+      // Archived in another way, or never asked for.
+      if (ahead.doneMs !== undefined && !stillReady.has(ahead.name.text)) this.#forget(ahead);
+    }
+    this.#turns = turns.inTurn();
+    this.#scannedMs = performance.now();
+    return this.#turns.length > 0;
+  }
+
+  #begin(name: WalName): void {
+    const ahead: Ahead = {
+      name,
+      identity: undefined,
+      sizeBytes: 0,
+      outcome: Promise.resolve(undefined),
+      doneMs: undefined,
+    };
+    this.#ahead.set(name.text, ahead);
+    ahead.outcome = this.#archive(ahead);
+  }
+
+  async #archive(ahead: Ahead): Promise<PushResult | undefined> {
+    const { name } = ahead;
+    let result: PushResult | undefined;
+    try {
+      result = await withDeadline((signal) => this.#tracked(this.#push(ahead, signal)), {
+        deadlineMs: DEADLINE_MS,
+        expired: () => new Error("the look-ahead took too long"),
+        signal: this.#stop.signal,
+      });
+    } catch (error) {
+      // A store that takes nothing will not take the next one either.
+      this.#giveUp(error);
+    }
+    ahead.doneMs = performance.now();
+    if (result === undefined) {
+      this.#forget(ahead);
+      this.#left.add(name.text);
+    }
+    this.#goOn();
+    return result;
+  }
+
+  async #push(ahead: Ahead, signal: AbortSignal): Promise<PushResult | undefined> {
+    const { localWal, push } = this.#options;
+    const { name } = ahead;
+    await using file = await localWal.open(name.text);
+    if (!(await localWal.isReady(name.text))) return undefined;
+    ahead.identity = file.identity;
+    ahead.sizeBytes = file.sizeBytes;
+    const { sizeBytes } = file;
+    const systemIdentifier = this.#systemIdentifier;
+    const body = this.#whileReady(name, file.chunks());
+    return await push(name, body, { sizeBytes, systemIdentifier, signal });
+  }
+
+  /** The same bytes; nothing is published of a file that has meanwhile lost its `.ready`. */
+  async *#whileReady(name: WalName, body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    yield* body;
+    if (await this.#options.localWal.isReady(name.text)) return;
+    throw new WalarcError("usage", `${name.text} is not ready any more`);
+  }
+
+  #tracked<T>(push: Promise<T>): Promise<T> {
+    const ended = push.finally(() => this.#pushes.delete(ended));
+    this.#pushes.add(ended);
+    return ended;
+  }
+}
