@@ -1,6 +1,7 @@
 /**
  * Builds dist/: walarc.cjs and client.cjs, which PostgreSQL starts for every WAL file and which are
- * small for that reason, commands.cjs with everything else, and walarc-client, which needs no Node.
+ * small for that reason, commands.cjs with everything else but the AWS SDK, which is bucket.cjs, and
+ * walarc-client, which needs no Node.
  * All are CommonJS: an ES module that imports Node's own modules by name starts 30 ms later.
  */
 import { execFileSync, spawnSync } from "node:child_process";
@@ -74,6 +75,14 @@ const commandsApart = {
   },
 };
 
+/** The AWS SDK, which a daemon with a disk store never loads, stays a file of its own. */
+const bucketApart = {
+  name: "bucket-apart",
+  setup({ onResolve }) {
+    onResolve({ filter: /^\.\/s3\/bucket\.ts$/ }, () => ({ path: "./bucket.cjs", external: true }));
+  },
+};
+
 const client = await build({
   ...common,
   entryPoints: ["src/main.ts"],
@@ -88,6 +97,15 @@ const commands = await build({
   target: "node24",
   // Node has it; esbuild's own rendering rethrows in a loop what an earlier turn has thrown.
   supported: { using: true },
+  plugins: [bucketApart],
+});
+const bucket = await build({
+  ...common,
+  entryPoints: ["src/store/s3/bucket.ts"],
+  outfile: "dist/bucket.cjs",
+  target: "node24",
+  minifySyntax: true,
+  minifyWhitespace: true,
 });
 const standalone = await build({
   ...common,
@@ -103,7 +121,8 @@ const entry = {
 
 // A rename each, the entry last: a command that starts during a build finds old files or new ones.
 mkdirSync(join(root, "dist"), { recursive: true });
-for (const { path, contents } of [...client.outputFiles, ...commands.outputFiles, entry]) {
+const outputFiles = [client, bucket, commands].flatMap((built) => built.outputFiles);
+for (const { path, contents } of [...outputFiles, entry]) {
   const temporary = `${path}.${process.pid}`;
   writeFileSync(temporary, contents);
   renameSync(temporary, path);

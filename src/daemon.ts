@@ -9,11 +9,8 @@ import { requireConninfo } from "./config/conninfo.ts";
 import { PgWal } from "./disk/pg-wal.ts";
 import { WalarcError } from "./errors.ts";
 import { fillGauges } from "./gauges.ts";
-import { openAccess, tokenAccess } from "./http/auth.ts";
-import { listenOnSocket, listenOnTcp } from "./http/listen.ts";
-import type { ServerParts } from "./http/parts.ts";
-import { createServer, type HttpServer } from "./http/server.ts";
 import { startLoop } from "./lifecycle.ts";
+import { type Addresses, Listeners } from "./listeners.ts";
 import { askServer } from "./postgres/standby-question.ts";
 import { requireApart } from "./spool/apart.ts";
 import type { SpoolOptions } from "./spool/handling.ts";
@@ -28,19 +25,9 @@ import { VERSION } from "./version.ts";
 
 const PROBE_INTERVAL_MS = 5_000;
 
-/** Where a daemon listens. */
-export interface Listeners {
-  /** Path of the unix socket. */
-  readonly socket?: string;
-  /** Address and port of TCP, as bound. */
-  readonly listen?: string;
-  /** Whether TCP speaks TLS. */
-  readonly isEncrypted?: boolean;
-}
-
 /** A daemon that serves. */
 export interface Daemon extends AsyncDisposable {
-  readonly listeners: Listeners;
+  readonly listeners: Addresses;
   /** Whether a push could be stored now; from memory. */
   readiness(): Readiness;
 }
@@ -55,6 +42,7 @@ export async function startDaemon(config: Config, { log }: { log: Logger }): Pro
   const { signal } = stop;
   const metrics = createMetrics({ version: VERSION });
 
+  const listeners = await Listeners.prepare(config, { log });
   const lanes = stack.use(new LanedStore(await openStore(config)));
   const store = observe(lanes, { metrics, kind: config.store.kind });
   const { compressionLevel } = config.store;
@@ -80,7 +68,8 @@ export async function startDaemon(config: Config, { log }: { log: Logger }): Pro
   });
   const probing = { name: "readiness", intervalMs: PROBE_INTERVAL_MS, retryMsMax: 5_000, log };
   await readiness.probe({ signal });
-  const measured = { archive, spoolsOf, readiness, storeKind: config.store.kind };
+  const { tls } = listeners;
+  const measured = { archive, spoolsOf, readiness, storeKind: config.store.kind, tls };
   metrics.fillFrom(() => fillGauges(metrics, measured));
   stack.use(startLoop((signal) => readiness.probe({ signal }), probing));
 
@@ -94,13 +83,14 @@ export async function startDaemon(config: Config, { log }: { log: Logger }): Pro
 
   stack.defer(() => stop.abort());
 
+  stack.use(listeners);
   const { shutdownGraceMs } = config.server;
   const parts = { archive, readiness: () => readiness.readiness(), metrics, log, shutdownGraceMs };
-  const listeners = await listen(config, { parts, stack });
-  log.info({ version: VERSION, store: config.store, ...listeners }, "walarc is serving");
+  await listeners.open(config.server, parts);
+  log.info({ version: VERSION, store: config.store, ...listeners.addresses }, "walarc is serving");
   const running = stack.move();
   return {
-    listeners,
+    listeners: listeners.addresses,
     readiness: () => readiness.readiness(),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
@@ -113,36 +103,6 @@ function clustersOf(config: Config): ReadonlyMap<string, ConfiguredCluster> {
     return [name, { ...cluster, localWal }] as const;
   });
   return new Map(configured);
-}
-
-/** All that is listened on. Two servers, since each listener has rules of its own. */
-async function listen(
-  config: Config,
-  options: { parts: Omit<ServerParts, "access" | "listener">; stack: AsyncDisposableStack },
-): Promise<Listeners> {
-  const { parts, stack } = options;
-  const { socket, listen: address, auth, loopbackRead } = config.server;
-  const servers: HttpServer[] = [];
-  // Together: there is one grace for all, and none takes requests while another ends.
-  stack.defer(async () => {
-    await Promise.all(servers.map((http) => http[Symbol.asyncDispose]()));
-  });
-  if (socket !== undefined) {
-    const http = await createServer({ ...parts, access: openAccess(), listener: "socket" });
-    servers.push(http);
-    stack.use(await listenOnSocket(http.server, socket));
-  }
-  if (address === undefined) return socket === undefined ? {} : { socket: socket.path };
-  const rules = { loopbackRead: loopbackRead ? "open" : "closed" } as const;
-  const access = auth === "none" ? openAccess() : tokenAccess(config.tokens, rules);
-  const http = await createServer({ ...parts, access, listener: "tcp" });
-  servers.push(http);
-  const bound = await listenOnTcp(http.server, address);
-  const host = bound.host.includes(":") ? `[${bound.host}]` : bound.host;
-  return {
-    ...(socket === undefined ? {} : { socket: socket.path }),
-    listen: `${host}:${bound.port}`,
-  };
 }
 
 function spoolOptions(

@@ -1,6 +1,7 @@
 /** What is true at the moment of asking. From memory alone: an exposition waits for nothing. */
 import type { Archive } from "./archive/archive.ts";
 import type { ReadinessProbe } from "./archive/readiness.ts";
+import type { TlsStatus } from "./http/tls-identity.ts";
 import { standbysOf } from "./retention/claims.ts";
 import { retentionStatus, standbyStatuses } from "./retention/overview.ts";
 import type { Retention } from "./retention/retention.ts";
@@ -13,6 +14,8 @@ export interface Measured {
   readonly spoolsOf: ReadonlyMap<string, readonly Spool[]>;
   readonly readiness: Pick<ReadinessProbe, "readiness" | "room">;
   readonly storeKind: string;
+  /** Where TCP speaks TLS. */
+  readonly tls?: { readonly status: TlsStatus } | undefined;
 }
 
 /**
@@ -40,6 +43,16 @@ export function fillGauges(metrics: Metrics, measured: Measured): void {
     fillRetention(metrics, cluster, retention);
   }
   for (const [cluster, spools] of spoolsOf) fillSpools(metrics, cluster, spools);
+  if (measured.tls !== undefined) fillTls(metrics, measured.tls.status);
+}
+
+function fillTls(metrics: Metrics, status: TlsStatus): void {
+  const { expiresAtMs, clientCaExpiresAtMs, isCurrent } = status;
+  metrics.tlsExpiry.set({ certificate: "server" }, expiresAtMs / 1000);
+  if (clientCaExpiresAtMs !== undefined) {
+    metrics.tlsExpiry.set({ certificate: "client_ca" }, clientCaExpiresAtMs / 1000);
+  }
+  metrics.tlsCurrent.set({ certificate: "server" }, isCurrent ? 1 : 0);
 }
 
 function fillRetention(metrics: Metrics, cluster: string, retention: Retention): void {

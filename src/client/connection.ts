@@ -94,7 +94,37 @@ function readOnceMoreAfterWriteErrors(socket: Socket): void {
   };
 }
 
+/** OpenSSL has several names for one thing that the caller can do. */
+const NOBODY_VOUCHES = {
+  why: "nobody whom this client trusts vouches for the server's certificate",
+  hint: "give --ca-file FILE with the certificate of the authority that signed it",
+};
+const NO_TLS = {
+  why: "the server does not speak TLS",
+  hint: "write http:// instead of https://, or is it another server's port?",
+};
+
 const CONNECTION_ERRORS: Readonly<Record<string, { why: string; hint?: string }>> = {
+  DEPTH_ZERO_SELF_SIGNED_CERT: NOBODY_VOUCHES,
+  SELF_SIGNED_CERT_IN_CHAIN: NOBODY_VOUCHES,
+  UNABLE_TO_GET_ISSUER_CERT: NOBODY_VOUCHES,
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: NOBODY_VOUCHES,
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: NOBODY_VOUCHES,
+  CERT_SIGNATURE_FAILURE: NOBODY_VOUCHES,
+  CERT_HAS_EXPIRED: {
+    why: "the server's certificate has expired",
+    hint: "put a new one into its cert_file and key_file: walarc takes it without a restart",
+  },
+  CERT_NOT_YET_VALID: {
+    why: "the server's certificate is not valid yet",
+    hint: "is the clock of this host right?",
+  },
+  ERR_TLS_CERT_ALTNAME_INVALID: {
+    why: "the server's certificate is for another name",
+    hint: "give --server a name that stands in it as subjectAltName",
+  },
+  ERR_SSL_WRONG_VERSION_NUMBER: NO_TLS,
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: NO_TLS,
   ENOENT: {
     why: "there is no such socket",
     hint: "is the daemon running, and is this its socket?",

@@ -14,7 +14,9 @@ export function crossProblems(file: Table, shapes: readonly Problem[]): Problem[
   return [
     ...listenerProblems(view),
     ...tlsProblems(view),
-    ...tokenProblems(view),
+    ...bucketProblems(view),
+    ...rightsProblems(view, "tokens"),
+    ...rightsProblems(view, "certificates"),
     ...spoolProblems(view),
     ...clientProblems(view),
     ...conninfoProblems(view),
@@ -23,7 +25,7 @@ export function crossProblems(file: Table, shapes: readonly Problem[]): Problem[
 
 /** What is allowed and yet rarely meant. */
 export function warningsOf(file: FileConfig): string[] {
-  const { server, tokens } = file;
+  const { server, tokens, certificates } = file;
   const address = parseListenAddress(server.listen);
   const isOpenToNetwork = address !== undefined && !isLoopbackHost(address.host);
   const warnings: string[] = [];
@@ -35,12 +37,21 @@ export function warningsOf(file: FileConfig): string[] {
   if (server.auth === "none" && tokens.length > 0) {
     warnings.push('tokens: nobody needs one while server.auth is "none"');
   }
+  if (server.auth === "none" && server.tls.client_ca_file !== "") {
+    warnings.push(
+      'server.tls.client_ca_file: nobody needs a certificate while server.auth is "none"',
+    );
+  } else if (server.tls.client_ca_file !== "" && certificates.length === 0) {
+    warnings.push(
+      "server.tls.client_ca_file: without [[certificates]] no client certificate opens anything",
+    );
+  }
   if (server.auth === "token" && isOpenToNetwork && server.tls.cert_file === "") {
     warnings.push(
       `server.listen: tokens travel unencrypted to ${server.listen} without server.tls`,
     );
   }
-  const needsTokens = server.auth === "token" && server.tls.client_ca_file === "";
+  const needsTokens = server.auth === "token" && certificates.length === 0;
   if (needsTokens && isOpenToNetwork && tokens.length === 0) {
     warnings.push(`tokens: without one, nobody can use ${server.listen}`);
   }
@@ -116,29 +127,53 @@ function tlsProblems(view: View): Problem[] {
   if (tls("cert_file") && view.text("server", "listen") === "") {
     add("cert_file", "is of no use while server.listen is empty");
   }
+  if (view.indexes("certificates").length > 0 && tls("client_ca_file") === "") {
+    const why = "are of no use without server.tls.client_ca_file, which vouches for them";
+    problems.push({ path: ["certificates"], why });
+  }
   return problems;
 }
 
-function tokenProblems(view: View): Problem[] {
+/** Of those who come over TCP: nobody twice, and no cluster that is not there. */
+function rightsProblems(view: View, list: "tokens" | "certificates"): Problem[] {
   const problems: Problem[] = [];
   const seen = new Map<string, number>();
-  for (const index of view.indexes("tokens")) {
+  for (const index of view.indexes(list)) {
     for (const key of ["name", "sha256"]) {
-      const value = view.text("tokens", index, key);
+      const value = view.text(list, index, key);
       if (value === undefined) continue;
       const id = `${key} ${value.toLowerCase()}`;
       const first = seen.get(id);
+      const path = [list, index, key];
       if (first === undefined) seen.set(id, index);
-      else
-        problems.push({ path: ["tokens", index, key], why: `is the same as of tokens[${first}]` });
+      else problems.push({ path, why: `is the same as of ${list}[${first}]` });
     }
-    for (const position of view.indexes("tokens", index, "clusters")) {
-      const path = ["tokens", index, "clusters", position];
+    for (const position of view.indexes(list, index, "clusters")) {
+      const path = [list, index, "clusters", position];
       const name = view.text(...path);
       if (name !== undefined && name !== "*" && !view.mayHaveCluster(name)) {
         problems.push({ path, why: notConfigured(name) });
       }
     }
+  }
+  return problems;
+}
+
+/** Classes from which an object must be brought back for hours before it can be read. */
+const FROZEN = /^(?:GLACIER|DEEP_ARCHIVE)$/i;
+
+function bucketProblems(view: View): Problem[] {
+  const problems: Problem[] = [];
+  const add = (key: string, why: string) => problems.push({ path: ["store", key], why });
+  if (
+    view.text("store", "kms_key_id") &&
+    view.text("store", "server_side_encryption") !== "aws:kms"
+  ) {
+    add("kms_key_id", 'is of no use unless server_side_encryption is "aws:kms"');
+  }
+  const storageClass = view.text("store", "storage_class") ?? "";
+  if (FROZEN.test(storageClass)) {
+    add("storage_class", `"${storageClass}" takes hours to read from, and a recovery waits`);
   }
   return problems;
 }

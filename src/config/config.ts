@@ -9,6 +9,7 @@ export interface Config {
   readonly server: ServerConfig;
   readonly store: StoreConfig;
   readonly tokens: readonly TokenConfig[];
+  readonly certificates: readonly CertificateConfig[];
   /** By name. Empty: a cluster is made at its first valid push. */
   readonly clusters: ReadonlyMap<string, ClusterConfig>;
   readonly spools: readonly SpoolConfig[];
@@ -44,10 +45,16 @@ export type StoreConfig =
   | {
       readonly kind: "s3";
       readonly bucket: string;
+      /** Empty, or ends in `/`. */
       readonly prefix: string;
       readonly region: string | undefined;
       readonly endpoint: string | undefined;
       readonly forcePathStyle: boolean;
+      readonly serverSideEncryption: "AES256" | "aws:kms" | undefined;
+      readonly kmsKeyId: string | undefined;
+      readonly storageClass: string | undefined;
+      /** So long the server may be silent during a request. */
+      readonly requestTimeoutMs: number;
       readonly compressionLevel: number;
     };
 
@@ -56,6 +63,14 @@ export interface TokenConfig {
   /** Of the token's text; 64 lower-case hex digits. */
   readonly sha256: string;
   /** Names of clusters, or `*`. */
+  readonly clusters: readonly string[];
+  readonly scopes: readonly Scope[];
+}
+
+/** Who shows a certificate of `clientCaFile` with this name may do what such a token allows. */
+export interface CertificateConfig {
+  /** The certificate's CN, or one of its DNS names. */
+  readonly name: string;
   readonly clusters: readonly string[];
   readonly scopes: readonly Scope[];
 }

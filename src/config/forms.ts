@@ -84,6 +84,16 @@ const FORMS = {
     what: "a prefix of object keys",
     hint: "it must not begin with /",
   },
+  "kms-key": {
+    accepts: isText((text) => /^[\w+=,.@:/-]{1,2048}$/.test(text)),
+    what: "the id, alias or ARN of a KMS key",
+    hint: "write it as the key service shows it",
+  },
+  "storage-class": {
+    accepts: isText((text) => /^[A-Za-z0-9_-]{1,64}$/.test(text)),
+    what: "a storage class",
+    hint: "write STANDARD, STANDARD_IA, INTELLIGENT_TIERING or what your server calls it",
+  },
   "cluster-name": { accepts: isText(isClusterName), what: "a cluster name", hint: NAME_HINT },
   "standby-name": {
     accepts: isText(isClaimantName),
@@ -94,6 +104,12 @@ const FORMS = {
     accepts: isText((text) => /^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/.test(text)),
     what: "a token's name",
     hint: "1 to 63 letters, digits, dots, dashes and underscores",
+  },
+  "certificate-name": {
+    // Every certificate of an authority at once cannot be meant by the name of one.
+    accepts: isText((text) => /^(?! )[^\p{Cc}*]{1,253}(?<! )$/u.test(text)),
+    what: "a certificate's name",
+    hint: "write its CN, or one of its DNS names, as it stands in the certificate",
   },
   sha256: {
     accepts: isText((text) => /^[0-9a-fA-F]{64}$/.test(text)),

@@ -58,6 +58,7 @@ function convert(file: FileConfig): Config {
     server: convertServer(file.server),
     store: convertStore(file.store),
     tokens: file.tokens.map((token) => ({ ...token, sha256: token.sha256.toLowerCase() })),
+    certificates: file.certificates,
     clusters: mapValues(file.clusters, convertCluster),
     spools: file.spool.map((spool) => ({
       path: spool.path,
@@ -91,10 +92,15 @@ function convertStore(store: FileConfig["store"]): StoreConfig {
   return {
     kind: "s3",
     bucket: store.bucket,
-    prefix: store.prefix,
+    // A directory, so to speak: no other prefix can begin with ours.
+    prefix: store.prefix.replace(/(?<=.)\/*$/, "/"),
     region: store.region || undefined,
     endpoint: store.endpoint || undefined,
     forcePathStyle: store.force_path_style,
+    serverSideEncryption: store.server_side_encryption || undefined,
+    kmsKeyId: store.kms_key_id || undefined,
+    storageClass: store.storage_class || undefined,
+    requestTimeoutMs: milliseconds(store.request_timeout),
     compressionLevel,
   };
 }

@@ -65,6 +65,10 @@ const S3Store = Type.Object(
     region: Type.String({ default: "" }),
     endpoint: formed({ name: "endpoint", mayBeEmpty: true }, { default: "" }),
     force_path_style: Type.Boolean({ default: false }),
+    server_side_encryption: oneOf(["", "AES256", "aws:kms"], { default: "" }),
+    kms_key_id: formed({ name: "kms-key", mayBeEmpty: true }, { default: "" }),
+    storage_class: formed({ name: "storage-class", mayBeEmpty: true }, { default: "" }),
+    request_timeout: formed({ name: "duration", least: "1s", most: "5m" }, { default: "10s" }),
     ...compression,
   },
   strict,
@@ -83,6 +87,16 @@ const Token = Type.Object(
       uniqueItems: true,
     }),
     scopes: Type.Array(oneOf(SCOPES), { minItems: 1, uniqueItems: true }),
+  },
+  strict,
+);
+
+/** Rights of those who show a client certificate with this name. */
+const Certificate = Type.Object(
+  {
+    name: formed({ name: "certificate-name" }),
+    clusters: Token.properties.clusters,
+    scopes: Token.properties.scopes,
   },
   strict,
 );
@@ -152,6 +166,7 @@ export function fileSchema<Store extends Type.TSchema>(store: Store) {
       server: Server,
       store,
       tokens: Type.Array(Token, { default: [] }),
+      certificates: Type.Array(Certificate, { default: [] }),
       clusters: named(Cluster, { name: "cluster-name" }),
       spool: Type.Array(Spool, { default: [] }),
       log: Log,

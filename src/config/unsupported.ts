@@ -12,14 +12,6 @@ const NOT_YET: readonly {
   /** The places that use the feature. */
   readonly uses: (config: Config) => Path[];
 }[] = [
-  {
-    feature: "keep its store in a bucket",
-    uses: (config) => (config.store.kind === "s3" ? [["store", "kind"]] : []),
-  },
-  {
-    feature: "serve TLS",
-    uses: (config) => (config.server.tls === undefined ? [] : [["server", "tls"]]),
-  },
 ];
 
 export function unsupportedProblems(config: Config): Problem[] {

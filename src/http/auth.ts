@@ -1,6 +1,7 @@
 /** Who may do what: decided from the head of a request, before any of its body. */
 import type { IncomingMessage } from "node:http";
 import { WalarcError } from "../errors.ts";
+import type { ClientCertificate } from "./client-certificate.ts";
 import { isSameDigest, tokenDigest } from "../token.ts";
 
 /** `report`: restart points. `read`: status, listing, metrics. `admin`: prune, holds, forget. */
@@ -15,15 +16,24 @@ export interface Token {
   readonly scopes: readonly Scope[];
 }
 
+/** What those may do who show a certificate with this name: its CN, or one of its DNS names. */
+export interface Certificate extends Right {
+  readonly name: string;
+}
+
 /** A right: these scopes on these clusters. */
 type Right = Pick<Token, "clusters" | "scopes">;
 
 export interface Caller {
-  /** The token's name; `undefined` for somebody unknown, or where everybody may do everything. */
+  /** Of token or certificate; `undefined` for a stranger, or where everybody may do everything. */
   readonly name: string | undefined;
-  /** Known by a token, or trusted because of the listener. */
+  /** Known by a token or certificate, or trusted because of the listener. */
   readonly isKnown: boolean;
   readonly rights: readonly Right[];
+  /** What was shown, if anything: also one that nobody knows. */
+  readonly certificate?: ClientCertificate | undefined;
+  /** How a stranger would have become known. */
+  readonly hint?: string;
 }
 
 /** The rules of one listener. */
@@ -40,29 +50,52 @@ export function openAccess(): Access {
   return { callerOf: () => everybody };
 }
 
+/** The rules of a listener on TCP. */
+export interface AccessRules {
+  /** Whether what the `read` scope covers is open to programs on this host. */
+  readonly loopbackRead: "open" | "closed";
+  readonly certificates?: readonly Certificate[];
+  /** What the sender of a request has shown. */
+  readonly shownBy?: (request: IncomingMessage) => ClientCertificate | undefined;
+}
+
 /**
- * Tokens as Bearer or as the password of Basic. With `loopbackRead` what the `read` scope covers is
- * open to programs on this host.
+ * Tokens as Bearer or as the password of Basic, and client certificates. Who comes with both may do
+ * what either allows.
  */
-export function tokenAccess(
-  tokens: readonly Token[],
-  options: { loopbackRead: "open" | "closed" },
-): Access {
+export function tokenAccess(tokens: readonly Token[], rules: AccessRules): Access {
+  const { loopbackRead, certificates = [], shownBy = () => undefined } = rules;
   const known = tokens.map((token) => ({ token, digest: Buffer.from(token.sha256, "hex") }));
   for (const { token, digest } of known) {
     if (digest.length !== 32) throw new Error(`token "${token.name}" has no sha256`);
   }
   return {
     callerOf(request) {
-      const found = findTokens(known, presentedToken(request));
-      const isOpen = options.loopbackRead === "open" && isLocalPeer(request);
+      const certificate = shownBy(request);
+      const found = [
+        ...findTokens(known, presentedToken(request)),
+        ...certificates.filter(({ name }) => isNamed(certificate, name)),
+      ];
+      const isOpen = loopbackRead === "open" && isLocalPeer(request);
       return {
         name: found[0]?.name,
         isKnown: found.length > 0,
         rights: isOpen ? [...found, READING] : found,
+        certificate,
+        hint: certificates.length === 0 ? TOKEN_HINT : `${CERTIFICATE_HINT}, or ${TOKEN_HINT}`,
       };
     },
   };
+}
+
+const TOKEN_HINT =
+  'give --token-file FILE, or send "Authorization: Bearer TOKEN"; see "walarc token"';
+const CERTIFICATE_HINT = "give --cert-file FILE and --key-file FILE";
+
+/** A name of a host is the same in any case; any other one is exact, as in PostgreSQL. */
+function isNamed(certificate: ClientCertificate | undefined, name: string): boolean {
+  if (certificate === undefined || certificate.problem !== undefined) return false;
+  return certificate.commonName === name || certificate.dnsNames.includes(name.toLowerCase());
 }
 
 /** The caller, who may do this to the cluster; throws `denied`, 401 or 403. */
@@ -87,14 +120,30 @@ function allows(right: Right, scope: Scope, cluster: string): boolean {
 }
 
 function denied(caller: Caller, what: string, scope: Scope): WalarcError {
+  const { certificate, name } = caller;
   if (caller.isKnown) {
-    return new WalarcError("denied", `token "${caller.name}" does not allow ${what}`, {
-      hint: `add the scope "${scope}" and the cluster to the token's table in the configuration`,
+    return new WalarcError("denied", `"${name}" is not allowed to ${what}`, {
+      hint:
+        `add the scope "${scope}" and the cluster to the table of that token or certificate ` +
+        "in the daemon's configuration",
     });
   }
-  return new WalarcError("denied", `${what} needs a token that this server knows`, {
-    status: 401,
-    hint: 'give --token-file FILE, or send "Authorization: Bearer TOKEN"; see "walarc token"',
+  if (certificate === undefined) {
+    const needed = caller.hint?.includes(CERTIFICATE_HINT) ? "a certificate or token" : "a token";
+    return new WalarcError("denied", `${what} needs ${needed} that this server knows`, {
+      status: 401,
+      hint: caller.hint ?? TOKEN_HINT,
+    });
+  }
+  if (certificate.problem !== undefined) {
+    const why = `the certificate "${certificate.title}" is not accepted: ${certificate.problem}`;
+    return new WalarcError("denied", why, {
+      status: 401,
+      hint: "it must be signed by server.tls.client_ca_file of the daemon, and be valid now",
+    });
+  }
+  return new WalarcError("denied", `nobody knows the certificate "${certificate.title}"`, {
+    hint: "add it to [[certificates]] in the daemon's configuration, by its CN or a DNS name",
   });
 }
 

@@ -1,6 +1,7 @@
 /** The connections of one server: how many there may be, who gives way, and how they end. */
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import { Server as TlsServer, type TLSSocket } from "node:tls";
 
 /**
  * Keeps the number of connections bounded without a queue that strangers could fill: at the limit
@@ -14,12 +15,15 @@ export class Connections {
   readonly #running = new Map<Socket, number>();
   /** Those on which no request was admitted yet. In order of arrival. */
   readonly #strangers = new Set<Socket>();
+  /** What a request's socket speaks TLS on; counted are connections, from their first moment. */
+  readonly #beneath = new WeakMap<Socket, Socket>();
   #isStopping = false;
 
   constructor(server: Server, options: { max: number }) {
     this.#server = server;
     this.#max = options.max;
     server.on("connection", (socket: Socket) => this.#arrive(socket));
+    if (server instanceof TlsServer) this.#lookBeneath(server);
     // Before the router's own listeners, so that a request counts from its first moment on.
     for (const event of ["request", "checkContinue"]) {
       server.prependListener(event, (request: IncomingMessage, response: ServerResponse) =>
@@ -35,7 +39,7 @@ export class Connections {
 
   /** Somebody known sent this request. */
   admit(request: IncomingMessage): void {
-    this.#strangers.delete(request.socket);
+    this.#strangers.delete(this.#connectionOf(request.socket));
   }
 
   /**
@@ -80,19 +84,46 @@ export class Connections {
     return undefined;
   }
 
-  #begin(socket: Socket, response: ServerResponse): void {
+  /** The request's socket is not the one that connected; both end with each other. */
+  #lookBeneath(server: TlsServer): void {
+    const byPeer = new Map<string, Socket>();
+    server.on("connection", (socket: Socket) => {
+      const peer = peerOf(socket);
+      byPeer.set(peer, socket);
+      socket.once("close", () => {
+        if (byPeer.get(peer) === socket) byPeer.delete(peer);
+      });
+    });
+    server.on("secureConnection", (socket: TLSSocket) => {
+      const beneath = byPeer.get(peerOf(socket));
+      if (beneath !== undefined) this.#beneath.set(socket, beneath);
+    });
+  }
+
+  #begin(speaking: Socket, response: ServerResponse): void {
+    const socket = this.#connectionOf(speaking);
     this.#running.set(socket, (this.#running.get(socket) ?? 0) + 1);
     response.once("close", () => {
       const running = this.#running.get(socket);
       if (running === undefined) return;
       this.#running.set(socket, running - 1);
       // Its answer may have promised to keep the connection, before the stop.
-      if (this.#isStopping && running === 1) socket.end();
+      if (this.#isStopping && running === 1) speaking.end();
     });
+  }
+
+  #connectionOf(socket: Socket): Socket {
+    return this.#beneath.get(socket) ?? socket;
   }
 
   #forget(socket: Socket): void {
     this.#running.delete(socket);
     this.#strangers.delete(socket);
   }
+}
+
+/** What tells a TCP connection from all others, as long as it lives. */
+function peerOf(socket: Socket): string {
+  const { localAddress, localPort, remoteAddress, remotePort } = socket;
+  return [localAddress, localPort, remoteAddress, remotePort].join(" ");
 }

@@ -3,9 +3,12 @@ import type { Logger } from "pino";
 import type { Readiness } from "../archive/readiness.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Access } from "./auth.ts";
+import type { TlsIdentity } from "./tls-identity.ts";
 import type { WalArchive } from "./wal-archive.ts";
 
 export interface Limits {
+  /** Of a TLS handshake, and of the head of a request. */
+  readonly headDeadlineMs: number;
   /** A push from its first byte to its answer. Less than the client's 60 s, so that it is told. */
   readonly pushDeadlineMs: number;
   /** A fetch to its last byte: the longest that a client waits in recovery. */
@@ -20,6 +23,7 @@ export interface Limits {
 }
 
 export const DEFAULT_LIMITS: Limits = {
+  headDeadlineMs: 10_000,
   pushDeadlineMs: 55_000,
   fetchDeadlineMs: 300_000,
   answerDeadlineMs: 25_000,
@@ -36,6 +40,8 @@ export interface ServerParts {
   readonly metrics: Metrics;
   /** Only over a socket are callers known to be on this host, where files can be named to them. */
   readonly listener: "tcp" | "socket";
+  /** What the listener proves itself with, where it speaks TLS. */
+  readonly tls?: TlsIdentity | undefined;
   readonly log: Logger;
   /** How long requests under way may go on after the server was disposed. */
   readonly shutdownGraceMs: number;

@@ -1,7 +1,6 @@
 /** The HTTP server of one listener: limits, failures and its end. Routes know nothing of that. */
 import { randomBytes } from "node:crypto";
-import { createServer as createNodeServer, type Server, type ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import type { Server } from "node:http";
 import { Readable } from "node:stream";
 import { type FastifyInstance, type FastifyRequest, fastify, LogController } from "fastify";
 import { WalarcError } from "../errors.ts";
@@ -12,10 +11,12 @@ import { clusterRoutes } from "./cluster-routes.ts";
 import { Connections } from "./connections.ts";
 import { operationsRoutes } from "./operations-routes.ts";
 import { listingRoute } from "./listing-route.ts";
+import { createNodeServer, HEAD_BYTES_MAX } from "./node-server.ts";
 import { DEFAULT_LIMITS, type Limits, type RouteParts, type ServerParts } from "./parts.ts";
-import { PROBLEM_TYPE, problemBody, refuse } from "./problem.ts";
+import { refuse } from "./problem.ts";
 import { pruneRoute } from "./prune-route.ts";
 import { drain, hasUnreadBody } from "./request-body.ts";
+import { endUnreadable } from "./unreadable.ts";
 import { fitsTemplate, literalTarget, quoted } from "./url.ts";
 import { walRoutes } from "./wal-routes.ts";
 
@@ -24,9 +25,7 @@ export interface HttpServer extends AsyncDisposable {
   readonly server: Server;
 }
 
-const HEAD_BYTES_MAX = 16 * 1024;
 const HEADERS_MAX = 100;
-const HEAD_TIME_MS = 10_000;
 
 export async function createServer(parts: ServerParts): Promise<HttpServer> {
   const limits = { ...DEFAULT_LIMITS, ...parts.limits };
@@ -75,23 +74,10 @@ function createInstance(parts: ServerParts, limits: Limits): FastifyInstance {
     rewriteUrl: literalTarget,
     return503OnClosing: false,
     routerOptions: { maxParamLength: HEAD_BYTES_MAX },
-    clientErrorHandler: answerUnreadable,
-    serverFactory: (handler) => {
-      const server = createNodeServer(
-        {
-          maxHeaderSize: HEAD_BYTES_MAX,
-          headersTimeout: HEAD_TIME_MS,
-          // The push's own deadline comes first and explains itself.
-          requestTimeout: Math.max(limits.pushDeadlineMs, HEAD_TIME_MS) + 5000,
-          keepAliveTimeout: 65_000,
-          connectionsCheckingInterval: 1000,
-        },
-        handler,
-      );
-      // With a listener of our own Node sends no "100 Continue" by itself.
-      server.on("checkContinue", handler);
-      return server;
-    },
+    clientErrorHandler: (error, socket) => endUnreadable(error, socket, parts.log),
+    // From the logger itself, which has the level of this moment.
+    childLoggerFactory: (_logger, bindings, options) => parts.log.child(bindings, options),
+    serverFactory: (handler) => createNodeServer(handler, { limits, tls: parts.tls }),
   }) as unknown as FastifyInstance;
 }
 
@@ -167,33 +153,4 @@ function answerUnknownTargets(instance: FastifyInstance): void {
 
 function pathOf(request: FastifyRequest): string {
   return request.originalUrl.split("?", 1)[0] ?? "";
-}
-
-const UNREADABLE: Record<string, { status: number; detail: string }> = {
-  HPE_HEADER_OVERFLOW: { status: 431, detail: `the head is over ${HEAD_BYTES_MAX} bytes` },
-  HPE_CHUNK_EXTENSIONS_OVERFLOW: { status: 413, detail: "too many chunk extensions" },
-  ERR_HTTP_REQUEST_TIMEOUT: { status: 408, detail: "the request came too slowly" },
-};
-
-/** Answers what is not HTTP, or came too slowly to be called so, and ends its connection. */
-function answerUnreadable(error: Error & { code?: string }, socket: Socket): void {
-  const response = (socket as Socket & { _httpMessage?: ServerResponse })._httpMessage;
-  if (!socket.writable || error.code === "ECONNRESET" || response?.headersSent === true) {
-    socket.destroy();
-    return;
-  }
-  const { status, detail } = UNREADABLE[error.code ?? ""] ?? {
-    status: 400,
-    detail: "the request is not valid HTTP",
-  };
-  const body = problemBody(new WalarcError("usage", detail, { status }));
-  const head = [
-    `HTTP/1.1 ${status} Refused`,
-    `content-type: ${PROBLEM_TYPE}`,
-    `content-length: ${Buffer.byteLength(body)}`,
-    "connection: close",
-  ];
-  socket.end(`${head.join("\r\n")}\r\n\r\n${body}`);
-  // A moment for the answer to arrive before unread bytes turn the close into a reset.
-  setTimeout(() => socket.destroy(), 500).unref();
 }

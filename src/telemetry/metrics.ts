@@ -137,6 +137,19 @@ function createTrafficMetrics(registry: Registry) {
       buckets: STORE_SECONDS,
       registers,
     }),
+    s3Requests: new Counter({
+      name: "walarc_s3_requests_total",
+      help: "S3 requests ended, by type",
+      labelNames: ["request", "result"],
+      registers,
+    }),
+    s3Seconds: new Histogram({
+      name: "walarc_s3_request_duration_seconds",
+      help: "Time of S3 requests, body included",
+      labelNames: ["request"],
+      buckets: STORE_SECONDS,
+      registers,
+    }),
   };
 }
 
@@ -206,5 +219,15 @@ function createStateGauges(registry: Registry) {
       ["cluster"],
     ),
     spoolSizeBytes: gauge("walarc_spool_size_bytes", "Size of that disk", ["cluster"]),
+    tlsExpiry: gauge(
+      "walarc_tls_certificate_expiry_timestamp_seconds",
+      "When the first certificate of the file in use expires, in seconds since 1970",
+      ["certificate"],
+    ),
+    tlsCurrent: gauge(
+      "walarc_tls_certificate_current",
+      "1 when the certificate in use is the one in the files, 0 when those cannot be used",
+      ["certificate"],
+    ),
   };
 }

@@ -13,7 +13,8 @@ describe("each rule has its own message", () => {
   test.each([
     [
       "tabel = 1",
-      "tabel: is not a known key; known here: server, store, tokens, clusters, spool, log, client",
+      "tabel: is not a known key; " +
+        "known here: server, store, tokens, certificates, clusters, spool, log, client",
     ],
     ["[sever]", 'sever: is not a known key; did you mean "server"?'],
     ["server = 5", "server: 5 is not a table"],

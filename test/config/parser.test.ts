@@ -15,6 +15,7 @@ test("a file needs to say where the store is, and the rest has defaults", () => 
     },
     store: { kind: "disk", path: "/archive", compressionLevel: 1 },
     tokens: [],
+    certificates: [],
     clusters: new Map(),
     spools: [],
     log: { level: "info" },
@@ -107,14 +108,6 @@ test("an empty key of the other kind of store may stand there: it is not given",
 
 describe("what this version cannot do is refused, never ignored", () => {
   test.each([
-    [
-      'store = { kind = "s3", bucket = "wal" }',
-      ["store.kind: this version cannot keep its store in a bucket yet"],
-    ],
-    [
-      `${STORE}[server.tls]\ncert_file = "/c"\nkey_file = "/k"`,
-      ["server.tls: this version cannot serve TLS yet"],
-    ],
   ])("%j", (text, problems) => {
     expect(problemsOf(text)).toEqual(problems);
   });
@@ -126,6 +119,8 @@ describe("what this version cannot do is refused, never ignored", () => {
 });
 
 describe("what is allowed and rarely meant is a warning", () => {
+  const TLS = '[server.tls]\ncert_file = "/c"\nkey_file = "/k"\n';
+  const CERTIFICATE = '[[certificates]]\nname = "db1"\nclusters = ["*"]\nscopes = ["push"]\n';
   const OPEN = '[server]\nlisten = "0.0.0.0:8417"\n';
 
   test.each([
@@ -133,6 +128,13 @@ describe("what is allowed and rarely meant is a warning", () => {
     [OPEN, [/^server\.listen: tokens travel unencrypted/, /^tokens: without one, nobody can use/]],
     [OPEN + token(), [/^server\.listen: tokens travel unencrypted/]],
     [`[server]\nauth = "none"\n${token()}`, [/^tokens: nobody needs one/]],
+    [`${TLS}client_ca_file = "/a"`, [/^server\.tls\.client_ca_file: without \[\[certificates\]\]/]],
+    [`${TLS}client_ca_file = "/a"\n${CERTIFICATE}`, []],
+    [
+      `[server]\nauth = "none"\n${TLS}client_ca_file = "/a"`,
+      [/^server\.tls\.client_ca_file: nobody needs a certificate/],
+    ],
+    [`${OPEN}${TLS}client_ca_file = "/a"\n${CERTIFICATE}`, []],
     ['[server]\nsocket_mode = "0666"', [/^server\.socket_mode: "0666" lets every user/]],
     ['[server]\nlisten = "127.0.0.2:1"\nauth = "none"', []],
     ['[server]\nlisten = "[::1]:1"', []],

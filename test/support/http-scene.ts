@@ -1,13 +1,23 @@
 import { once } from "node:events";
-import { type IncomingHttpHeaders, request, type Server } from "node:http";
+import { type IncomingHttpHeaders, request, type RequestOptions, type Server } from "node:http";
+import { request as requestTls } from "node:https";
 import { type AddressInfo, connect, type Socket } from "node:net";
 import { join } from "node:path";
-import { pino } from "pino";
+import type { ConnectionOptions } from "node:tls";
+import { type Logger, pino } from "pino";
 import type { Readiness } from "../../src/archive/readiness.ts";
-import { type Access, openAccess, type Token, tokenAccess } from "../../src/http/auth.ts";
+import {
+  type Access,
+  type Certificate,
+  openAccess,
+  type Token,
+  tokenAccess,
+} from "../../src/http/auth.ts";
 import { listenOnSocket, listenOnTcp } from "../../src/http/listen.ts";
 import type { Limits, ServerParts } from "../../src/http/parts.ts";
 import { createServer, type HttpServer } from "../../src/http/server.ts";
+import type { TlsFiles } from "../../src/http/key-pair.ts";
+import { TlsIdentity } from "../../src/http/tls-identity.ts";
 import { logOptions } from "../../src/telemetry/log.ts";
 import { createMetrics } from "../../src/telemetry/metrics.ts";
 import { requireDocumented } from "./api-check.ts";
@@ -19,6 +29,9 @@ export interface HttpSceneOptions {
   /** Rules of the TCP listener; by default everybody may do everything. */
   readonly tokens?: readonly Token[];
   readonly loopbackRead?: "open" | "closed";
+  /** TCP speaks TLS. */
+  readonly tls?: TlsFiles;
+  readonly certificates?: readonly Certificate[];
   readonly limits?: Partial<Limits>;
   readonly shutdownGraceMs?: number;
 }
@@ -36,6 +49,8 @@ export interface Question {
   readonly body?: Uint8Array;
   /** "tcp" by default. */
   readonly over?: "tcp" | "unix";
+  /** For a listener that speaks TLS. */
+  readonly tls?: Pick<ConnectionOptions, "ca" | "cert" | "key" | "host" | "servername">;
 }
 
 type LogLine = Readonly<Record<string, unknown>>;
@@ -50,6 +65,7 @@ export class HttpScene implements AsyncDisposable {
   socketPath = "";
   port = 0;
   servers: Server[] = [];
+  tls: TlsIdentity | undefined;
   readonly #sockets = new AsyncDisposableStack();
   readonly #servers: HttpServer[] = [];
   readonly #workspace = new AsyncDisposableStack();
@@ -58,9 +74,15 @@ export class HttpScene implements AsyncDisposable {
     const scene = new HttpScene();
     const workspace = scene.#workspace.use(await Workspace.create());
     scene.socketPath = join(workspace.directory, "s");
-    const { tokens, loopbackRead = "closed" } = options;
+    const { tokens, loopbackRead = "closed", certificates = [] } = options;
+    const log = scene.#log();
+    const tls =
+      options.tls === undefined ? undefined : await TlsIdentity.open(options.tls, { log });
+    scene.tls = tls;
+    const shownBy = tls === undefined ? {} : { shownBy: tls.shownBy.bind(tls) };
+    const rules = { loopbackRead, certificates, ...shownBy };
     const tcp = await scene.#server(
-      tokens === undefined ? openAccess() : tokenAccess(tokens, { loopbackRead }),
+      tokens === undefined ? openAccess() : tokenAccess(tokens, rules),
       { ...options, listener: "tcp" },
     );
     scene.port = (await listenOnTcp(tcp, { host: "127.0.0.1", port: 0 })).port;
@@ -94,9 +116,11 @@ export class HttpScene implements AsyncDisposable {
     const length = body === undefined || isChunked ? {} : { "content-length": body.length };
     const where =
       over === "unix" ? { socketPath: this.socketPath } : { host: "127.0.0.1", port: this.port };
-    const wanted = { ...where, method, path, agent: false, headers: { ...length, ...headers } };
+    const options = { ...where, method, path, agent: false, headers: { ...length, ...headers } };
+    const wanted: RequestOptions = { ...options, ...question.tls };
+    const begin = question.tls === undefined ? request : requestTls;
     return new Promise((resolve, reject) => {
-      const asked = request(wanted, (response) => {
+      const asked = begin(wanted, (response) => {
         const chunks: Buffer[] = [];
         response.on("data", (chunk: Buffer) => chunks.push(chunk));
         response.once("error", reject);
@@ -130,21 +154,26 @@ export class HttpScene implements AsyncDisposable {
     return eventually(`the log says "${message}"`, find, { deadlineMs: 5000, evidence });
   }
 
-  async #server(
-    access: Access,
-    options: HttpSceneOptions & Pick<ServerParts, "listener">,
-  ): Promise<Server> {
+  #log(): Logger {
     const write = (text: string) => {
       this.rawLog.push(text);
       this.logLines.push(JSON.parse(text) as LogLine);
     };
+    return pino(logOptions({ level: "debug" }), { write });
+  }
+
+  async #server(
+    access: Access,
+    options: Omit<HttpSceneOptions, "tls"> & Pick<ServerParts, "listener">,
+  ): Promise<Server> {
     const http = await createServer({
       archive: this.archive,
       readiness: () => this.readiness,
       listener: options.listener,
       access,
       metrics: this.metrics,
-      log: pino(logOptions({ level: "debug" }), { write }),
+      log: this.#log(),
+      ...(options.listener === "tcp" && this.tls !== undefined ? { tls: this.tls } : {}),
       shutdownGraceMs: options.shutdownGraceMs ?? 5000,
       ...(options.limits === undefined ? {} : { limits: options.limits }),
     });

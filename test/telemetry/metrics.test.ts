@@ -30,6 +30,8 @@ const PROMISED: Readonly<Record<string, [type: string, labels: readonly string[]
   walarc_spool_files: ["gauge", ["cluster"]],
   walarc_spool_oldest_age_seconds: ["gauge", ["cluster"]],
   walarc_spool_rejected_total: ["counter", ["cluster", "reason"]],
+  walarc_tls_certificate_expiry_timestamp_seconds: ["gauge", ["certificate"]],
+  walarc_tls_certificate_current: ["gauge", ["certificate"]],
   walarc_store_operation_duration_seconds: ["histogram", ["store", "operation", "result"]],
 };
 
@@ -66,6 +68,8 @@ describe("the metrics page", () => {
       metrics.standbys.set({ cluster }, 1);
       metrics.spoolFreeBytes.set({ cluster }, 1);
       metrics.spoolSizeBytes.set({ cluster }, 1);
+      metrics.tlsExpiry.set({ certificate: "server" }, 1);
+      metrics.tlsCurrent.set({ certificate: "server" }, 1);
       metrics.lastArchived.set({ cluster }, 1);
       metrics.archiveSegments.set({ cluster }, 1);
       metrics.archiveBytes.set({ cluster }, 1);
