@@ -38,6 +38,8 @@ const PROBE_INTERVAL_MS = 30_000;
 export interface S3StoreOptions {
   /** Hears of each request when it ends. */
   readonly observe?: (observation: RequestObservation) => void;
+  /** The first pause before another attempt, where the usual one is too long. */
+  readonly pauseMs?: number;
 }
 
 /**
@@ -61,6 +63,7 @@ export class S3Store implements Store {
     this.#bucket = bucket;
     this.#retries = new Retries(bucket, {
       requestTimeoutMs: settings.requestTimeoutMs,
+      pauseMs: options.pauseMs,
       observe: (observation) => {
         this.#note(observation);
         options.observe?.(observation);

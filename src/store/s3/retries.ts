@@ -5,8 +5,9 @@ import type { BucketRequests, RequestObservation, RequestResult, RequestType } f
 
 const ATTEMPTS_MAX = 5;
 const PAUSE_MS = 100;
-const PAUSE_MS_MAX = 3_000;
-const THROTTLED_PAUSE_MS = 500;
+/** Of throttled requests, and at most, in first pauses. */
+const THROTTLED_PAUSES = 5;
+const PAUSES_MAX = 30;
 /** The patience with one operation, in timeouts of a request. */
 const TIMEOUTS_IN_ALL = 3;
 /** Slower than this, a body is not worth waiting for. */
@@ -36,17 +37,21 @@ export interface Attempt {
 export class Retries {
   readonly #bucket: BucketRequests;
   readonly #requestTimeoutMs: number;
+  readonly #pauseMs: number;
   readonly #observe: (observation: RequestObservation) => void;
 
   constructor(
     bucket: BucketRequests,
     options: {
       requestTimeoutMs: number;
+      /** The first pause between two attempts; the later ones follow from it. */
+      pauseMs?: number | undefined;
       observe: (observation: RequestObservation) => void;
     },
   ) {
     this.#bucket = bucket;
     this.#requestTimeoutMs = options.requestTimeoutMs;
+    this.#pauseMs = options.pauseMs ?? PAUSE_MS;
     this.#observe = options.observe;
   }
 
@@ -74,11 +79,24 @@ export class Retries {
         if (verdict === "never") break;
         isInDoubt = true;
         if (verdict === "renew") this.#bucket.renewCredentials();
-        if (!(await pause(number, verdict, signal))) break;
+        if (!(await this.#pause(number, verdict, signal))) break;
       }
     }
     options.signal.throwIfAborted();
     throw last === undefined ? tooLate(doing, deadlineMs) : s3Failure(last, doing);
+  }
+
+  /** Whether there is time for another attempt after it. */
+  async #pause(number: number, verdict: Verdict, signal: AbortSignal): Promise<boolean> {
+    const first = verdict === "throttled" ? THROTTLED_PAUSES : 1;
+    const mostMs = this.#pauseMs * Math.min(PAUSES_MAX, first * 2 ** (number - 1));
+    try {
+      // At random, so that those who failed together do not come back together.
+      await setTimeout(mostMs * (0.5 + Math.random() / 2), undefined, { signal });
+      return true;
+    } catch {
+      return false; // The caller looks at the signal.
+    }
   }
 
   #deadlineMs(sizeBytes: number): number {
@@ -101,19 +119,6 @@ export class Retries {
         throw error;
       }
     };
-  }
-}
-
-/** Whether there is time for another attempt after it. */
-async function pause(number: number, verdict: Verdict, signal: AbortSignal): Promise<boolean> {
-  const firstMs = verdict === "throttled" ? THROTTLED_PAUSE_MS : PAUSE_MS;
-  const mostMs = Math.min(PAUSE_MS_MAX, firstMs * 2 ** (number - 1));
-  try {
-    // At random, so that those who failed together do not come back together.
-    await setTimeout(mostMs * (0.5 + Math.random() / 2), undefined, { signal });
-    return true;
-  } catch {
-    return false; // The caller looks at the signal.
   }
 }
 
