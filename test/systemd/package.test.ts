@@ -1,0 +1,95 @@
+import { execFileSync } from "node:child_process";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { Systemd } from "../support/systemd.ts";
+import { makeSegment, MIB } from "../support/wal-maker.ts";
+
+const SEGMENT = makeSegment({ number: 1, segmentSizeBytes: MIB });
+const asPostgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"];
+
+let directory: string;
+let systemd: Systemd | undefined;
+let missing = "";
+
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "walarc-"));
+  const parts = { base: join(directory, "base"), added: join(directory, "added") };
+  await mkdir(parts.base);
+  await mkdir(join(parts.added, "srv"), { recursive: true });
+  const packages = join(parts.added, "srv");
+  execFileSync(process.execPath, ["bin/package.mjs", packages, "--compress=none"]);
+  await writeFile(join(parts.added, "srv", SEGMENT.name), SEGMENT.bytes);
+  const log = join(directory, "log");
+  await writeFile(log, "");
+  try {
+    systemd = await Systemd.boot({ ...parts, log });
+  } catch (error) {
+    missing = error instanceof Error ? error.message : String(error);
+  }
+});
+
+afterAll(async () => {
+  await systemd?.[Symbol.asyncDispose]();
+  await rm(directory, { recursive: true });
+});
+
+/** The machine; without the right to make one (a plain container) the test says so. */
+function machine(skip: (note: string) => never): Systemd {
+  if (systemd !== undefined) return systemd;
+  process.stderr.write(`\nNOT TESTED on this machine: the Debian packages: ${missing}\n`);
+  return skip(missing);
+}
+
+test("the client's package is all that a database host needs", async ({ skip }) => {
+  const host = machine(skip);
+  await host.require("sh", "-c", "dpkg --install /srv/walarc-client_*.deb");
+  expect(await host.require("walarc", "--version")).toMatch(/^walarc \d/);
+  const push = await host.run(...asPostgres, "walarc", "push", `/srv/${SEGMENT.name}`);
+  expect(push).toMatchObject({ status: 3, output: expect.stringContaining("unreachable") });
+});
+
+test("what has no package yet on this host says which one", async ({ skip }) => {
+  const host = machine(skip);
+  const { status, output } = await host.run("walarc", "status");
+  expect(status).toBe(2);
+  expect(output).toMatch(/install the package walarc/);
+});
+
+test("the daemon's package brings a service that starts as it is", async ({ skip }) => {
+  const host = machine(skip);
+  await host.require("sh", "-c", "dpkg --install /srv/walarc_*.deb");
+  // Nothing starts before its administrator has had a look at the configuration.
+  expect(await host.property("walarc", "ActiveState")).toBe("inactive");
+  await host.require("walarc", "check-config", "/etc/walarc/walarc.toml");
+  await host.require("systemctl", "enable", "--now", "walarc");
+  await host.require("usermod", "--append", "--groups", "walarc", "postgres");
+  expect(await host.require(...asPostgres, "walarc", "push", `/srv/${SEGMENT.name}`)).toBe("");
+  expect(await host.require(...asPostgres, "walarc", "ls")).toContain(SEGMENT.name);
+  expect(await host.require("man", "--where", "walarc").catch(() => "no man here")).toMatch(
+    /walarc\.1|no man here/,
+  );
+});
+
+test("an upgrade restarts the daemon, and keeps its archive and configuration", async ({
+  skip,
+}) => {
+  const host = machine(skip);
+  const pid = await host.property("walarc", "MainPID");
+  await host.require("sh", "-c", "echo '# mine' >> /etc/walarc/walarc.toml");
+  await host.require("sh", "-c", "dpkg --install /srv/*.deb");
+  expect(await host.property("walarc", "ActiveState")).toBe("active");
+  expect(await host.property("walarc", "MainPID")).not.toBe(pid);
+  expect(await host.require("tail", "-1", "/etc/walarc/walarc.toml")).toBe("# mine");
+  expect(await host.require("walarc", "ls")).toContain(SEGMENT.name);
+});
+
+test("a purge takes the service away and leaves the archive", async ({ skip }) => {
+  const host = machine(skip);
+  await host.require("dpkg", "--purge", "walarc", "walarc-client");
+  expect(await host.property("walarc", "LoadState")).not.toBe("loaded");
+  expect((await host.run("walarc", "--version")).status).not.toBe(0);
+  const stored = await host.require("find", "/var/lib/walarc", "-name", SEGMENT.name);
+  expect(stored).toContain(SEGMENT.name);
+});
