@@ -1,4 +1,4 @@
-/** Signs of life for systemd's watchdog: given only while the daemon answers on its own listener. */
+/** Signs of life for systemd's watchdog, given only while the daemon's own listener answers. */
 import { once } from "node:events";
 import { type IncomingMessage, request } from "node:http";
 import { request as encryptedRequest } from "node:https";
