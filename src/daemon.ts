@@ -7,7 +7,6 @@ import { startUpkeep } from "./archive/upkeep.ts";
 import type { Config, SpoolConfig } from "./config/config.ts";
 import { requireConninfo } from "./config/conninfo.ts";
 import { PgWal } from "./disk/pg-wal.ts";
-import { WalarcError } from "./errors.ts";
 import { fillGauges } from "./gauges.ts";
 import { startLoop } from "./lifecycle.ts";
 import { type Addresses, Listeners } from "./listeners.ts";
@@ -16,10 +15,8 @@ import { requireApart } from "./spool/apart.ts";
 import type { SpoolOptions } from "./spool/handling.ts";
 import { startSpool } from "./spool/running.ts";
 import type { Spool } from "./spool/spool.ts";
-import { DiskStore } from "./store/disk.ts";
-import { LanedStore } from "./store/lanes.ts";
-import { ObservedStore } from "./store/observed.ts";
 import { REJECTIONS } from "./spool/status.ts";
+import { observeStore, openStore } from "./stores.ts";
 import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
 import { VERSION } from "./version.ts";
 
@@ -43,8 +40,8 @@ export async function startDaemon(config: Config, { log }: { log: Logger }): Pro
   const metrics = createMetrics({ version: VERSION });
 
   const listeners = await Listeners.prepare(config, { log });
-  const lanes = stack.use(new LanedStore(await openStore(config)));
-  const store = observe(lanes, { metrics, kind: config.store.kind });
+  const lanes = stack.use(await openStore(config, metrics));
+  const store = observeStore(lanes, { metrics, kind: config.store.kind });
   const { compressionLevel } = config.store;
   const spoolsOf = new Map(config.spools.map(({ cluster }) => [cluster, new Array<Spool>()]));
   const archive = stack.use(
@@ -147,22 +144,6 @@ function spoolReasons(spool: Spool): string[] {
     ...(isSilent ? [`${what} stands still for ${Math.round(spool.silentMs / 1000)} s`] : []),
     ...(spool.room === undefined ? [] : roomReasons(what, spool.room)),
   ];
-}
-
-async function openStore(config: Config): Promise<DiskStore> {
-  switch (config.store.kind) {
-    case "disk":
-      return DiskStore.open(config.store.path);
-    case "s3":
-      throw new WalarcError("usage", "this version has no S3 store");
-  }
-}
-
-function observe(inner: LanedStore, options: { metrics: Metrics; kind: string }): ObservedStore {
-  const { metrics, kind } = options;
-  return new ObservedStore(inner, ({ operation, result, seconds }) => {
-    metrics.storeSeconds.observe({ store: kind, operation, result }, seconds);
-  });
 }
 
 /** How to ask those standbys of a cluster whose conninfo is configured. */

@@ -9,7 +9,6 @@ import { formatPath, type Problem, shapeProblems, type Table } from "./problems.
 import type { FileConfig } from "./schema.ts";
 import { parseToml, takeOutDates } from "./toml.ts";
 import { parseDurationMs, parseFileMode } from "./units.ts";
-import { unsupportedProblems } from "./unsupported.ts";
 
 /** The configuration in a TOML text. Throws a `ConfigFailure` with every problem. */
 export function parseConfig(text: string): Config {
@@ -43,9 +42,7 @@ export function configOf(tables: Table): Config {
   const problems = [...takeOutDates(tables), ...shapeProblems(tables)];
   problems.push(...crossProblems(tables, problems));
   throwProblems(problems);
-  const config = convert(tables as unknown as FileConfig);
-  throwProblems(unsupportedProblems(config));
-  return config;
+  return convert(tables as unknown as FileConfig);
 }
 
 function throwProblems(problems: readonly Problem[]): void {

@@ -106,16 +106,17 @@ test("an empty key of the other kind of store may stand there: it is not given",
   });
 });
 
-describe("what this version cannot do is refused, never ignored", () => {
-  test.each([
-  ])("%j", (text, problems) => {
-    expect(problemsOf(text)).toEqual(problems);
-  });
+test("a table whose keys are all empty is no wish", () => {
+  const text = '[server.tls]\ncert_file = ""\nkey_file = ""\nclient_ca_file = ""\n';
+  expect(problemsOf(`${STORE}${text}[clusters.main.retention]\ninterval = "1m"`)).toEqual([]);
+});
 
-  test("and an empty table is no wish", () => {
-    const text = '[server.tls]\ncert_file = ""\nkey_file = ""\nclient_ca_file = ""\n';
-    expect(problemsOf(`${STORE}${text}[clusters.main.retention]\ninterval = "1m"`)).toEqual([]);
-  });
+test("the prefix of a bucket ends in a slash, so that no other prefix begins with it", () => {
+  const prefixIn = (text: string): unknown => {
+    const { store } = parseConfig(`[store]\nkind = "s3"\nbucket = "wal"\nprefix = "${text}"`);
+    return store.kind === "s3" ? store.prefix : undefined;
+  };
+  expect(["", "a", "a/", "a/b"].map(prefixIn)).toEqual(["", "a/", "a/", "a/b/"]);
 });
 
 describe("what is allowed and rarely meant is a warning", () => {

@@ -33,6 +33,8 @@ const PROMISED: Readonly<Record<string, [type: string, labels: readonly string[]
   walarc_tls_certificate_expiry_timestamp_seconds: ["gauge", ["certificate"]],
   walarc_tls_certificate_current: ["gauge", ["certificate"]],
   walarc_store_operation_duration_seconds: ["histogram", ["store", "operation", "result"]],
+  walarc_s3_requests_total: ["counter", ["request", "result"]],
+  walarc_s3_request_duration_seconds: ["histogram", ["request"]],
 };
 
 describe("the metrics page", () => {
@@ -58,6 +60,8 @@ describe("the metrics page", () => {
     metrics.pushSeconds.observe({ cluster }, 1);
     metrics.fetchSeconds.observe({ cluster }, 1);
     metrics.storeSeconds.observe({ store: "disk", operation: "stat", result: "ok" }, 1);
+    metrics.s3Requests.inc({ request: "put", result: "ok" });
+    metrics.s3Seconds.observe({ request: "put" }, 1);
     metrics.fillFrom(() => {
       const standby = "s1";
       metrics.ready.set(1);
