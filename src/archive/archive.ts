@@ -1,6 +1,7 @@
 /** All clusters of one store: the use cases that HTTP and the spool call. */
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import { WalarcError } from "../errors.ts";
+import { isFailure, WalarcError } from "../errors.ts";
 import { MemoryBudget, type VerifiedObject } from "../object/verify.ts";
 import type { RetentionPolicy } from "../retention/policy.ts";
 import type { Retention } from "../retention/retention.ts";
@@ -51,6 +52,10 @@ const PUSHES_IN_ALL = 24;
 /** Plain bytes of verified objects that all fetches together may hold in memory. */
 const FETCH_MEMORY_BYTES = 64 * 1024 * 1024;
 
+/** Between attempts to read a cluster that its store does not give. */
+const PAUSE_MS = 1000;
+const PAUSE_MS_MAX = 30_000;
+
 export class Archive implements AsyncDisposable {
   readonly #options: ArchiveOptions;
   readonly #budget = new MemoryBudget(FETCH_MEMORY_BYTES);
@@ -73,7 +78,7 @@ export class Archive implements AsyncDisposable {
    */
   static async open(options: ArchiveOptions & Signalled): Promise<Archive> {
     const archive = new Archive(options);
-    for (const name of await options.store.clusters(options)) {
+    for (const name of await archive.#storedClusters(options)) {
       if (!isClusterName(name) || archive.#clusters.has(name)) continue;
       if (options.clusters.size === 0) archive.#make(name);
       else options.log.warn({ cluster: name }, "stored cluster is not configured, so not served");
@@ -224,12 +229,29 @@ export class Archive implements AsyncDisposable {
     this.#sources.set(cluster.name, { localWal, lookAhead });
   }
 
-  async #preload(cluster: ClusterArchive): Promise<void> {
+  /** None while a shared store is away: the daemon is up when it comes, and looks again then. */
+  async #storedClusters(options: Signalled): Promise<string[]> {
+    const { store, log } = this.#options;
     try {
-      await cluster.loaded({ signal: this.#stop.signal });
+      return await store.clusters(options);
     } catch (error) {
-      if (this.#stop.signal.aborted) return;
-      this.#options.log.error({ cluster: cluster.name, err: error }, "cluster not loaded");
+      if (!store.isShared || !isFailure(error, "store-failed")) throw error;
+      log.error({ err: error }, "the store does not answer: waiting for it");
+      return [];
+    }
+  }
+
+  /** Until it has succeeded: a cluster that nobody asks for is not read by anybody else. */
+  async #preload(cluster: ClusterArchive): Promise<void> {
+    const { signal } = this.#stop;
+    for (let pauseMs = PAUSE_MS; !cluster.isLoaded; pauseMs = Math.min(PAUSE_MS_MAX, 2 * pauseMs)) {
+      try {
+        await cluster.loaded({ signal });
+      } catch (error) {
+        if (signal.aborted) return;
+        this.#options.log.error({ cluster: cluster.name, err: error }, "cluster not loaded");
+        await delay(pauseMs, undefined, { signal, ref: false }).catch(() => {});
+      }
     }
   }
 
