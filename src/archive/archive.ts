@@ -14,11 +14,10 @@ import { type Feed, fetchBeside } from "./feed.ts";
 import { type FetchOptions, fetchWalFile } from "./fetch.ts";
 import { Gate } from "./gate.ts";
 import { isClusterName } from "./keys.ts";
-import { type LocalPushOptions, type LocalSource, pushLocalFile } from "./local-push.ts";
-import type { LocalWal } from "./local-wal.ts";
-import { LookAhead } from "./look-ahead.ts";
+import { Intake, type IntakeOptions } from "./intake.ts";
+import type { LocalPushOptions } from "./local-push.ts";
 import { type Page, pageOf } from "./listing.ts";
-import { type PushOptions, type PushResult, pushAhead, pushWalFile } from "./push.ts";
+import type { PushOptions, PushResult } from "./push.ts";
 import { type ClusterStatus, statusOf } from "./status.ts";
 
 export interface ArchiveOptions {
@@ -35,10 +34,8 @@ export interface ArchiveOptions {
   readonly spools?: ReadonlyMap<string, readonly Feed[]>;
 }
 
-export interface ConfiguredCluster {
+export interface ConfiguredCluster extends IntakeOptions {
   readonly systemIdentifier: string | undefined;
-  /** The WAL directory of the cluster's server, where the daemon runs on its host. */
-  readonly localWal?: LocalWal | undefined;
   readonly retention?: RetentionPolicy;
   readonly standbys?: ReadonlyMap<string, { readonly conninfo: string | undefined }>;
 }
@@ -61,7 +58,7 @@ export class Archive implements AsyncDisposable {
   readonly #budget = new MemoryBudget(FETCH_MEMORY_BYTES);
   readonly #pushes = new Gate(PUSHES_IN_ALL);
   readonly #clusters = new Map<string, ClusterArchive>();
-  readonly #sources = new Map<string, LocalSource>();
+  readonly #intakes = new Map<ClusterArchive, Intake>();
   readonly #stop = new AbortController();
 
   private constructor(options: ArchiveOptions) {
@@ -97,11 +94,12 @@ export class Archive implements AsyncDisposable {
     const cluster = this.#clusters.get(clusterName) ?? this.#makeNew(clusterName);
     cluster.pushesUnderWay += 1;
     try {
-      return await pushWalFile(cluster, name, body, options);
+      return await this.#intake(cluster).push(name, body, options);
     } finally {
       cluster.pushesUnderWay -= 1;
       if (!this.#isKnown(cluster) && cluster.pushesUnderWay === 0) {
         this.#clusters.delete(clusterName);
+        this.#intakes.delete(cluster);
       }
     }
   }
@@ -112,15 +110,14 @@ export class Archive implements AsyncDisposable {
     name: WalName,
     options: LocalPushOptions,
   ): Promise<PushResult> {
-    const source = this.#sources.get(clusterName);
-    return await pushLocalFile(this.#require(clusterName), name, { ...options, source });
+    return await this.#intake(this.#require(clusterName)).pushLocal(name, options);
   }
 
   /** Rejects as `fetchWalFile` does, and with `unknown-cluster`. Dispose the result. */
   async fetch(clusterName: string, name: WalName, options: FetchOptions): Promise<VerifiedObject> {
     const cluster = this.#require(clusterName);
     // It may be the one missing before others that were archived side by side with it.
-    await this.#sources.get(clusterName)?.lookAhead.settled(name, options);
+    await this.#intake(cluster).settled(name, options);
     return fetchBeside(this.#feeds(clusterName), name, () => fetchWalFile(cluster, name, options));
   }
 
@@ -172,8 +169,7 @@ export class Archive implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
-    const sources = [...this.#sources.values()];
-    await Promise.all(sources.map(({ lookAhead }) => lookAhead[Symbol.asyncDispose]()));
+    await Promise.all([...this.#intakes.values()].map((intake) => intake[Symbol.asyncDispose]()));
     await Promise.all([...this.#clusters.values()].map((cluster) => cluster.stop()));
   }
 
@@ -188,6 +184,12 @@ export class Archive implements AsyncDisposable {
     const { clusters, spools } = this.#options;
     const isConfigured = clusters.has(cluster.name) || spools?.has(cluster.name) === true;
     return isConfigured || !cluster.isLoaded || !cluster.isEmpty;
+  }
+
+  #intake(cluster: ClusterArchive): Intake {
+    const intake = this.#intakes.get(cluster);
+    if (intake === undefined) throw new Error(`cluster "${cluster.name}" was made without intake`);
+    return intake;
   }
 
   #feeds(cluster: string): readonly Feed[] {
@@ -214,34 +216,11 @@ export class Archive implements AsyncDisposable {
       standbys: sourcesOf(configured),
     });
     this.#clusters.set(name, cluster);
-    this.#lookAhead(cluster, configured?.localWal);
+    const { log } = this.#options;
+    this.#intakes.set(cluster, new Intake(cluster, { ...configured, log }));
     return cluster;
   }
 
-  #lookAhead(cluster: ClusterArchive, localWal: LocalWal | undefined): void {
-    if (localWal === undefined) return;
-    const { log } = this.#options;
-    const lookAhead = new LookAhead({
-      localWal,
-      push: (name, body, options) => pushAhead(cluster, name, body, options),
-      log,
-    });
-    this.#sources.set(cluster.name, { localWal, lookAhead });
-  }
-
-  /** None while a shared store is away: the daemon is up when it comes, and looks again then. */
-  async #storedClusters(options: Signalled): Promise<string[]> {
-    const { store, log } = this.#options;
-    try {
-      return await store.clusters(options);
-    } catch (error) {
-      if (!store.isShared || !isFailure(error, "store-failed")) throw error;
-      log.error({ err: error }, "the store does not answer: waiting for it");
-      return [];
-    }
-  }
-
-  /** Until it has succeeded: a cluster that nobody asks for is not read by anybody else. */
   async #preload(cluster: ClusterArchive): Promise<void> {
     const { signal } = this.#stop;
     for (let pauseMs = PAUSE_MS; !cluster.isLoaded; pauseMs = Math.min(PAUSE_MS_MAX, 2 * pauseMs)) {

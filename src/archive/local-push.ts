@@ -18,6 +18,8 @@ export interface LocalPushOptions {
 export interface LocalSource {
   readonly localWal: LocalWal;
   readonly lookAhead: LookAhead;
+  /** The same bytes, as fast as the cluster may archive. */
+  pace(body: AsyncIterable<Buffer>, options: { signal: AbortSignal }): AsyncIterable<Buffer>;
 }
 
 /**
@@ -49,7 +51,8 @@ export async function pushLocalFile(
     });
   }
   const { sizeBytes } = file;
-  return await pushWalFile(cluster, name, file.chunks(), { sizeBytes, systemIdentifier, signal });
+  const body = source.pace(file.chunks(), { signal });
+  return await pushWalFile(cluster, name, body, { sizeBytes, systemIdentifier, signal });
 }
 
 /** Rejects with `rejected` when the caller belongs to another cluster. */

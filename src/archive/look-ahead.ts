@@ -61,6 +61,8 @@ export class LookAhead implements AsyncDisposable {
   readonly #stop = new AbortController();
   /** Names that were ready at the last scan and whose turn has not come, in order. */
   #turns: string[] = [];
+  /** How many more there were. */
+  #passedTurns = 0;
   readonly #ahead = new Map<string, Ahead>();
   /** Being pushed by a call of their own. */
   readonly #asked = new Set<string>();
@@ -116,6 +118,11 @@ export class LookAhead implements AsyncDisposable {
   async settled(name: WalName, options: { signal: AbortSignal }): Promise<void> {
     const ahead = this.#ahead.get(name.text);
     if (ahead !== undefined) await abortable(ahead.outcome, options.signal);
+  }
+
+  /** WAL files that waited at the last scan and are not archived yet. */
+  get backlog(): number {
+    return this.#turns.length + this.#passedTurns;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -181,6 +188,7 @@ export class LookAhead implements AsyncDisposable {
       if (ahead.doneMs !== undefined && !stillReady.has(ahead.name.text)) this.#forget(ahead);
     }
     this.#turns = turns.inTurn();
+    this.#passedTurns = turns.passed;
     this.#scannedMs = performance.now();
     return this.#turns.length > 0;
   }

@@ -79,8 +79,16 @@ export interface ClusterConfig {
   /** Decimal. */
   readonly systemIdentifier: string | undefined;
   readonly dataDirectory: string | undefined;
+  /** `undefined`: as fast as it comes. */
+  readonly pushRate: PushRateConfig | undefined;
   readonly retention: RetentionConfig;
   readonly standbys: ReadonlyMap<string, { readonly conninfo: string | undefined }>;
+}
+
+export interface PushRateConfig {
+  readonly bytesPerSecond: number;
+  readonly catchUpAfterMs: number;
+  readonly catchUpFiles: number;
 }
 
 export interface RetentionConfig {

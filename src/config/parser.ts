@@ -1,7 +1,7 @@
 /** From the text of a configuration file to a `Config`, or to all its problems. */
 import { join } from "node:path";
 import { crossProblems, warningsOf } from "./checks.ts";
-import type { ClusterConfig, Config, ServerConfig, StoreConfig } from "./config.ts";
+import type { ClusterConfig, Config, PushRateConfig, ServerConfig, StoreConfig } from "./config.ts";
 import { ConfigFailure } from "./failure.ts";
 import { measureSizeBytes, parseSystemIdentifier } from "./forms.ts";
 import { parseListenAddress } from "./listen.ts";
@@ -107,6 +107,7 @@ function convertCluster(cluster: FileConfig["clusters"][string]): ClusterConfig 
   return {
     systemIdentifier: parseSystemIdentifier(cluster.system_identifier),
     dataDirectory: cluster.data_directory || undefined,
+    pushRate: convertPushRate(cluster.push),
     retention: {
       intervalMs: milliseconds(retention.interval),
       keepBackups: retention.keep_backups,
@@ -117,6 +118,13 @@ function convertCluster(cluster: FileConfig["clusters"][string]): ClusterConfig 
     },
     standbys: mapValues(cluster.standbys, ({ conninfo }) => ({ conninfo: conninfo || undefined })),
   };
+}
+
+function convertPushRate(push: FileConfig["clusters"][string]["push"]): PushRateConfig | undefined {
+  const bytesPerSecond = measureSizeBytes(push.rate_limit);
+  if (bytesPerSecond === undefined) return undefined;
+  const catchUpAfterMs = milliseconds(push.catch_up_after);
+  return { bytesPerSecond, catchUpAfterMs, catchUpFiles: push.catch_up_files };
 }
 
 function mapValues<From, To>(

@@ -117,6 +117,18 @@ const Retention = Type.Object(
   optionalTable,
 );
 
+/** What is archived at once may take the network, or the disk, from everybody else. */
+const Push = Type.Object(
+  {
+    rate_limit: Type.Optional(
+      formed<string | number>({ name: "size", mayBeEmpty: true, least: "1MB" }),
+    ),
+    catch_up_after: formed({ name: "duration", least: "1s", most: "30d" }, { default: "5m" }),
+    catch_up_files: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 64 }),
+  },
+  optionalTable,
+);
+
 const Standby = Type.Object({ conninfo: Type.String({ default: "" }) }, strict);
 
 const Cluster = Type.Object(
@@ -125,6 +137,7 @@ const Cluster = Type.Object(
       formed<string | number | bigint>({ name: "system-identifier", mayBeEmpty: true }),
     ),
     data_directory: formed({ name: "path", mayBeEmpty: true }, { default: "" }),
+    push: Push,
     retention: Retention,
     standbys: named(Standby, { name: "standby-name" }),
   },

@@ -1,8 +1,8 @@
 /** Whose turn it is to be archived. */
 
 /**
- * The order in which PostgreSQL archives WAL files (pgarch.c): history files first, since a recovery
- * chooses its timeline by them, then by name.
+ * The order in which PostgreSQL archives WAL files (pgarch.c): history files first, since a
+ * recovery chooses its timeline by them, then by name.
  */
 export function compareTurns(one: string, other: string): number {
   const [oneIsHistory, otherIsHistory] = [isHistory(one), isHistory(other)];

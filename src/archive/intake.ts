@@ -1,0 +1,84 @@
+/** How WAL files come into one cluster: how fast, and from where on this host. */
+import type { Logger } from "pino";
+import type { Signalled } from "../store/store.ts";
+import type { WalName } from "../wal/name.ts";
+import type { ClusterArchive } from "./cluster.ts";
+import { type LocalPushOptions, type LocalSource, pushLocalFile } from "./local-push.ts";
+import type { LocalWal } from "./local-wal.ts";
+import { LookAhead } from "./look-ahead.ts";
+import { PushRate, type PushRateLimit } from "./push-rate.ts";
+import { type PushOptions, type PushResult, pushAhead, pushWalFile } from "./push.ts";
+
+export interface IntakeOptions {
+  /** The WAL directory of the cluster's server, where the daemon runs on its host. */
+  readonly localWal?: LocalWal | undefined;
+  /** Without it pushes come as fast as they can. */
+  readonly pushRate?: PushRateLimit | undefined;
+}
+
+export class Intake implements AsyncDisposable {
+  readonly #cluster: ClusterArchive;
+  readonly #source: LocalSource | undefined;
+  readonly #log: Logger;
+  #rate: PushRate | undefined;
+
+  constructor(cluster: ClusterArchive, options: IntakeOptions & { log: Logger }) {
+    const { localWal, pushRate, log } = options;
+    this.#cluster = cluster;
+    this.#log = log;
+    if (localWal !== undefined) this.#source = this.#sourceOf(localWal);
+    this.limit(pushRate);
+  }
+
+  /** From now on; a push under way keeps the pace that it began with. */
+  limit(limit: PushRateLimit | undefined): void {
+    this.#rate = limit === undefined ? undefined : this.#rateOf(limit);
+  }
+
+  /** As `pushWalFile`. */
+  async push(
+    name: WalName,
+    body: AsyncIterable<Buffer>,
+    options: PushOptions,
+  ): Promise<PushResult> {
+    return await pushWalFile(this.#cluster, name, this.#paced(body, options), options);
+  }
+
+  /** As `pushLocalFile`. */
+  async pushLocal(name: WalName, options: LocalPushOptions): Promise<PushResult> {
+    return await pushLocalFile(this.#cluster, name, { ...options, source: this.#source });
+  }
+
+  /** Waits for the end of archiving the file ahead, should that be under way. */
+  async settled(name: WalName, options: Signalled): Promise<void> {
+    await this.#source?.lookAhead.settled(name, options);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#source?.lookAhead[Symbol.asyncDispose]();
+  }
+
+  #paced(body: AsyncIterable<Buffer>, options: Signalled): AsyncIterable<Buffer> {
+    return this.#rate?.paced(body, options) ?? body;
+  }
+
+  #sourceOf(localWal: LocalWal): LocalSource {
+    const push = (name: WalName, body: AsyncIterable<Buffer>, options: PushOptions) =>
+      pushAhead(this.#cluster, name, this.#paced(body, options), options);
+    return {
+      localWal,
+      lookAhead: new LookAhead({ localWal, push, log: this.#log }),
+      pace: (body, options) => this.#paced(body, options),
+    };
+  }
+
+  #rateOf(limit: PushRateLimit): PushRate {
+    return new PushRate(limit, {
+      backlog: () => this.#source?.lookAhead.backlog ?? 0,
+      lifted: (isLifted) => {
+        const what = isLifted ? "push rate lifted: far behind" : "push rate in force again";
+        this.#log.info({ cluster: this.#cluster.name }, what);
+      },
+    });
+  }
+}
