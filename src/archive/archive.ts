@@ -1,4 +1,6 @@
 /** All clusters of one store: the use cases that HTTP and the spool call. */
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { isFailure, WalarcError } from "../errors.ts";
@@ -19,6 +21,7 @@ import type { LocalPushOptions } from "./local-push.ts";
 import { type Page, pageOf } from "./listing.ts";
 import type { PushOptions, PushResult } from "./push.ts";
 import { type ClusterStatus, statusOf } from "./status.ts";
+import { Strangers } from "./strangers.ts";
 
 export interface ArchiveOptions {
   readonly store: Store;
@@ -32,6 +35,8 @@ export interface ArchiveOptions {
   readonly clusters: ReadonlyMap<string, ConfiguredCluster>;
   /** By cluster, the spools that feed it: these clusters are known before their first push. */
   readonly spools?: ReadonlyMap<string, readonly Feed[]>;
+  /** Where the store is shared: so long another daemon's right to prune has to stand still. */
+  readonly leaseMs?: number | undefined;
 }
 
 export interface ConfiguredCluster extends IntakeOptions {
@@ -60,9 +65,13 @@ export class Archive implements AsyncDisposable {
   readonly #clusters = new Map<string, ClusterArchive>();
   readonly #intakes = new Map<ClusterArchive, Intake>();
   readonly #stop = new AbortController();
+  /** Never the same twice, so that no daemon takes another's lease for its own. */
+  readonly #daemon = daemonName();
+  readonly #strangers: Strangers;
 
   private constructor(options: ArchiveOptions) {
     this.#options = options;
+    this.#strangers = new Strangers(options.store);
     for (const name of options.clusters.keys()) this.#make(name);
     for (const name of options.spools?.keys() ?? []) {
       if (!this.#clusters.has(name)) this.#make(name);
@@ -82,6 +91,20 @@ export class Archive implements AsyncDisposable {
     }
     for (const cluster of archive.#clusters.values()) void archive.#preload(cluster);
     return archive;
+  }
+
+  /** Whether other daemons may use the store as well. */
+  get isShared(): boolean {
+    return this.#options.store.isShared;
+  }
+
+  /** Finds the clusters that other daemons have made in the store since. */
+  async discover(options: Signalled): Promise<void> {
+    const { store, clusters } = this.#options;
+    if (!store.isShared || clusters.size > 0) return;
+    for (const name of await store.clusters(options)) {
+      if (isClusterName(name) && !this.#clusters.has(name)) void this.#preload(this.#make(name));
+    }
   }
 
   /** Rejects as `pushWalFile` does, and with `unknown-cluster`. A refused push makes no cluster. */
@@ -110,12 +133,13 @@ export class Archive implements AsyncDisposable {
     name: WalName,
     options: LocalPushOptions,
   ): Promise<PushResult> {
-    return await this.#intake(this.#require(clusterName)).pushLocal(name, options);
+    const cluster = await this.#require(clusterName, options);
+    return await this.#intake(cluster).pushLocal(name, options);
   }
 
   /** Rejects as `fetchWalFile` does, and with `unknown-cluster`. Dispose the result. */
   async fetch(clusterName: string, name: WalName, options: FetchOptions): Promise<VerifiedObject> {
-    const cluster = this.#require(clusterName);
+    const cluster = await this.#require(clusterName, options);
     // It may be the one missing before others that were archived side by side with it.
     await this.#intake(cluster).settled(name, options);
     return fetchBeside(this.#feeds(clusterName), name, () => fetchWalFile(cluster, name, options));
@@ -125,13 +149,13 @@ export class Archive implements AsyncDisposable {
     clusterName: string,
     options: Signalled & { after?: string | undefined; limit: number },
   ): Promise<Page> {
-    const cluster = this.#require(clusterName);
+    const cluster = await this.#require(clusterName, options);
     await cluster.loaded(options);
     return pageOf(cluster, options);
   }
 
   async status(clusterName: string, options: Signalled): Promise<ClusterStatus> {
-    const cluster = this.#require(clusterName);
+    const cluster = await this.#require(clusterName, options);
     await cluster.loaded(options);
     const status = statusOf(cluster, await cluster.retention.register.load(options));
     const spools = this.#feeds(clusterName).map((feed) => feed.status());
@@ -143,7 +167,7 @@ export class Archive implements AsyncDisposable {
    * belongs to another one.
    */
   async retention(clusterName: string, options: FetchOptions): Promise<Retention> {
-    const cluster = this.#require(clusterName);
+    const cluster = await this.#require(clusterName, options);
     await cluster.loaded(options);
     const told = { ...UNBOUND, systemIdentifier: options.systemIdentifier };
     joinBindings(cluster.binding, told, cluster.name);
@@ -173,10 +197,17 @@ export class Archive implements AsyncDisposable {
     await Promise.all([...this.#clusters.values()].map((cluster) => cluster.stop()));
   }
 
-  #require(name: string): ClusterArchive {
+  async #require(name: string, { signal }: Signalled): Promise<ClusterArchive> {
     const cluster = this.#clusters.get(name);
     if (cluster !== undefined && this.#isKnown(cluster)) return cluster;
-    throw this.#unknown(name);
+    const { store, clusters } = this.#options;
+    const isMayBe = store.isShared && clusters.size === 0 && isClusterName(name);
+    if (!isMayBe || !(await this.#strangers.isStored(name, { signal }))) throw this.#unknown(name);
+    const made = this.#clusters.get(name) ?? this.#make(name);
+    await made.loaded({ signal });
+    // It was here before, for a push that had not been accepted yet.
+    if (made.isEmpty) await made.others.look({ signal });
+    return made;
   }
 
   /** Not when it is a mere first push that may still be refused. */
@@ -214,6 +245,8 @@ export class Archive implements AsyncDisposable {
       systemIdentifier: configured?.systemIdentifier,
       policy: configured?.retention,
       standbys: sourcesOf(configured),
+      daemon: this.#daemon,
+      leaseMs: this.#options.leaseMs,
     });
     this.#clusters.set(name, cluster);
     const { log } = this.#options;
@@ -248,4 +281,10 @@ function sourcesOf(cluster: ConfiguredCluster | undefined): Map<string, ReportSo
   return new Map(
     standbys.map(([name, { conninfo }]) => [name, conninfo === undefined ? "report" : "sql"]),
   );
+}
+
+/** For people to find the process by; it is part of a key. */
+function daemonName(): string {
+  const host = hostname().toLowerCase().replace(/[^a-z0-9-]/g, "-").slice(0, 40);
+  return `d-${host}-${process.pid}-${randomUUID().slice(0, 8)}`;
 }

@@ -2,9 +2,9 @@
  * A cluster's binding: the identity that its WAL must have. It is learned once, from the
  * configuration, from what the first caller says or from the first segment, and never changes.
  */
-import { WalarcError } from "../errors.ts";
+import { isFailure, WalarcError } from "../errors.ts";
 import type { Signalled, Store } from "../store/store.ts";
-import { bindingKey } from "./keys.ts";
+import { bindingKey, formatKey } from "./keys.ts";
 
 export interface Binding {
   /** Decimal. */
@@ -22,18 +22,23 @@ export const UNBOUND: Binding = {
 
 const BINDING_BYTES_MAX = 4096;
 
+/** Rejects with `corrupt` when it makes no sense. */
 export async function readBinding(
   store: Store,
   cluster: string,
   options: Signalled,
 ): Promise<Binding> {
-  await using object = await store.open(bindingKey(cluster), options);
-  if (object === undefined) return UNBOUND;
-  const bytes = await object.read(0, Math.min(object.storedBytes, BINDING_BYTES_MAX));
-  return parseBinding(bytes.toString(), cluster);
+  return readBindingAt(store, bindingKey(cluster), options);
 }
 
-function parseBinding(text: string, cluster: string): Binding {
+async function readBindingAt(store: Store, key: string, options: Signalled): Promise<Binding> {
+  await using object = await store.open(key, options);
+  if (object === undefined) return UNBOUND;
+  const bytes = await object.read(0, Math.min(object.storedBytes, BINDING_BYTES_MAX));
+  return parseBinding(bytes.toString(), key);
+}
+
+function parseBinding(text: string, key: string): Binding {
   try {
     const value = JSON.parse(text) as Record<string, unknown>;
     const systemIdentifier = value["systemIdentifier"] ?? undefined;
@@ -49,8 +54,8 @@ function parseBinding(text: string, cluster: string): Binding {
   } catch {
     // Reported below: to whoever reads it, broken JSON and wrong fields are the same damage.
   }
-  throw new WalarcError("corrupt", `the binding of cluster "${cluster}" is damaged`, {
-    hint: `restore ${bindingKey(cluster)} in the store, or remove it: the next push binds anew`,
+  throw new WalarcError("corrupt", `the binding "${key}" is damaged`, {
+    hint: `restore ${key} in the store, or remove it: the next push binds anew`,
   });
 }
 
@@ -95,12 +100,61 @@ export function isSameBinding(one: Binding, other: Binding): boolean {
   );
 }
 
-/** Durable when it resolves. */
+/** Resolves to the binding, once it is durable. */
 export async function writeBinding(
   store: Store,
   cluster: string,
   options: Signalled & { binding: Binding },
-): Promise<void> {
-  const bytes = Buffer.from(`${JSON.stringify(options.binding)}\n`);
-  await store.replace(bindingKey(cluster), bytes, options);
+): Promise<Binding> {
+  await store.replace(bindingKey(cluster), bytesOf(options.binding), options);
+  return options.binding;
+}
+
+/**
+ * The same where other daemons may bind the cluster at this moment, each to what it has seen: of
+ * any fact, the first one counts. Resolves to what they have agreed on, durably; rejects with
+ * `rejected` where that is not ours.
+ */
+export async function agreeOnBinding(
+  store: Store,
+  cluster: string,
+  options: Signalled & { binding: Binding },
+): Promise<Binding> {
+  const { binding, signal } = options;
+  const create = (key: string, binding: Binding) => {
+    return isCreated(store, key, { cluster, binding, signal });
+  };
+  if (await create(bindingKey(cluster), binding)) return binding;
+  const stored = await readOrForget(store, bindingKey(cluster), { signal });
+  const joined = joinBindings(stored, binding, cluster);
+  if (isSameBinding(joined, stored)) return joined;
+  // Who bound the cluster had seen no segment yet. Two that see one now may differ.
+  const key = formatKey(cluster);
+  const format = (await create(key, joined)) ? joined : await readOrForget(store, key, { signal });
+  const agreed = joinBindings(format, joined, cluster);
+  return writeBinding(store, cluster, { binding: agreed, signal });
+}
+
+async function isCreated(
+  store: Store,
+  key: string,
+  options: Signalled & { cluster: string; binding: Binding },
+): Promise<boolean> {
+  await using staged = await store.stage(options.cluster, options);
+  await staged.write(bytesOf(options.binding));
+  return (await staged.publish(key, options)) === "created";
+}
+
+/** A damaged one binds nobody, as at the start. */
+async function readOrForget(store: Store, key: string, options: Signalled): Promise<Binding> {
+  try {
+    return await readBindingAt(store, key, options);
+  } catch (error) {
+    if (isFailure(error, "corrupt")) return UNBOUND;
+    throw error;
+  }
+}
+
+function bytesOf(binding: Binding): Buffer {
+  return Buffer.from(`${JSON.stringify(binding)}\n`);
 }

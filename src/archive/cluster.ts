@@ -1,21 +1,30 @@
 /** The archive of one cluster: its binding, its catalog and what was learned while running. */
 import type { Logger } from "pino";
 import { WalarcError } from "../errors.ts";
+import { abortable } from "../lifecycle.ts";
 import type { MemoryBudget } from "../object/verify.ts";
 import { DEFAULT_POLICY, type RetentionPolicy } from "../retention/policy.ts";
-import { Retention } from "../retention/retention.ts";
+import { type DiscardOptions, Retention } from "../retention/retention.ts";
 import type { ReportSource } from "../retention/standby.ts";
 import type { Signalled, Store } from "../store/store.ts";
 import { Catalog } from "../wal/catalog.ts";
 import type { TimelineHistory } from "../wal/history.ts";
 import type { PlacedName, WalName } from "../wal/name.ts";
 import { segmentNumber } from "../wal/segment.ts";
-import { type Binding, isSameBinding, joinBindings, UNBOUND, writeBinding } from "./binding.ts";
+import {
+  agreeOnBinding,
+  type Binding,
+  isSameBinding,
+  joinBindings,
+  UNBOUND,
+  writeBinding,
+} from "./binding.ts";
 import { discardWalFiles } from "./discard.ts";
 import { Gate } from "./gate.ts";
 import { walKey } from "./keys.ts";
-import { loadCluster } from "./load.ts";
-import { Totals } from "./totals.ts";
+import { arrivalOfLatest, loadBinding, loadCluster } from "./load.ts";
+import { Others } from "./others.ts";
+import { type Sizes, Totals } from "./totals.ts";
 
 /** Pushes of one cluster that stream at once. */
 const PUSHES_AT_ONCE = 6;
@@ -35,6 +44,9 @@ export interface ClusterOptions {
   readonly policy?: RetentionPolicy | undefined;
   /** Names of the configured standbys, and how they are heard from. */
   readonly standbys?: ReadonlyMap<string, ReportSource> | undefined;
+  /** Names this daemon among those that share its store. */
+  readonly daemon: string;
+  readonly leaseMs?: number | undefined;
 }
 
 export interface Archived {
@@ -55,6 +67,7 @@ export class ClusterArchive {
   readonly pushes = new Gate(PUSHES_AT_ONCE);
   readonly fetches = new Gate(FETCHES_AT_ONCE);
   readonly totals: Totals;
+  readonly others: Others;
   readonly retention: Retention;
   /** Names whose object was found damaged and not seen whole since. */
   readonly damaged = new Set<string>();
@@ -71,6 +84,8 @@ export class ClusterArchive {
   /** That and the configuration together. */
   #binding: Binding;
   #catalog = new Catalog();
+  /** The segment whose arrival `latestArrival` is. */
+  #latest: string | undefined;
   #loading: Promise<void> | undefined;
   #isLoaded = false;
   #bindingTurn: Promise<unknown> = Promise.resolve();
@@ -84,8 +99,10 @@ export class ClusterArchive {
     this.pushesInAll = options.pushesInAll;
     this.#binding = { ...UNBOUND, systemIdentifier: options.systemIdentifier };
     this.totals = new Totals(this);
+    this.others = new Others(this);
     const { policy = DEFAULT_POLICY, standbys = new Map<string, ReportSource>() } = options;
-    this.retention = new Retention(this, { policy, standbys });
+    const { daemon, leaseMs } = options;
+    this.retention = new Retention(this, { policy, standbys, daemon, leaseMs });
   }
 
   get binding(): Binding {
@@ -123,6 +140,7 @@ export class ClusterArchive {
     this.#binding = joinBindings(found.binding, this.#binding, this.name);
     this.#stored = found.storedBinding;
     this.#catalog = found.catalog;
+    this.#latest = found.catalog.latest();
     this.latestArrival = found.latestArrival;
     for (const name of found.damaged) this.damaged.add(name);
     this.#isLoaded = true;
@@ -147,24 +165,67 @@ export class ClusterArchive {
     const turn = this.#bindingTurn.then(async () => {
       const joined = joinBindings(this.#binding, found, this.name);
       if (isSameBinding(joined, this.#stored)) return;
-      await writeBinding(this.store, this.name, { binding: joined, signal: options.signal });
-      this.#stored = joined;
-      this.#binding = joined;
-      if (joined.segmentSizeBytes !== undefined) {
-        this.#catalog.bindSegmentSize(joined.segmentSizeBytes);
-      }
-      this.log.info({ cluster: this.name, ...joined }, "cluster bound");
+      const { signal } = options;
+      const bind = this.store.isShared ? agreeOnBinding : writeBinding;
+      const agreed = await bind(this.store, this.name, { binding: joined, signal });
+      this.#bound(agreed);
+      this.log.info({ cluster: this.name, ...agreed }, "cluster bound");
     });
     this.#bindingTurn = turn.catch(() => {});
     await turn;
   }
 
+  #bound(binding: Binding): void {
+    this.#stored = binding;
+    this.#binding = binding;
+    if (binding.segmentSizeBytes !== undefined) {
+      this.#catalog.bindSegmentSize(binding.segmentSizeBytes);
+    }
+  }
+
+  /** Learns what another daemon has bound the cluster to. */
+  async relearnBinding(options: Signalled): Promise<void> {
+    const { binding } = await loadBinding(this, options);
+    const turn = this.#bindingTurn.then(() => {
+      this.#bound(joinBindings(binding, this.#binding, this.name));
+    });
+    this.#bindingTurn = turn.catch(() => {});
+    await turn;
+  }
+
+  /** Learns when the newest segment arrived, where another daemon has archived it. */
+  async relearnLatest(options: Signalled): Promise<void> {
+    const latest = this.#catalog.latest();
+    if (latest === this.#latest) return;
+    const arrival = await arrivalOfLatest(this, this.#catalog, options);
+    if (this.#catalog.latest() !== latest) return;
+    this.#latest = latest;
+    this.latestArrival = arrival;
+  }
+
+  /** Notes a WAL file that another daemon has archived. */
+  learned(name: WalName, found: { sizes: Sizes; history: TimelineHistory | undefined }): void {
+    this.#catalog.add(name);
+    if (found.history !== undefined) this.#catalog.addHistory(found.history);
+    this.lost.delete(name.text);
+    this.totals.add(walKey(this.name, name), found.sizes);
+  }
+
+  /** Learns what other daemons have archived and removed, up to a position. */
+  async relearn(upTo: string, options: Signalled): Promise<void> {
+    await this.others.relearn(upTo, options);
+  }
+
   /** Notes a WAL file that has just become durable. */
   archived(name: WalName, archived: Archived): void {
-    this.seen(name, archived.history);
+    this.#add(name, archived.history);
     const { archivedAt, sizeBytes } = archived.metadata;
-    if (this.#catalog.latest() === name.text) this.latestArrival = archivedAt;
-    if (name.kind === "segment") this.#noteArrival(name);
+    if (this.#catalog.latest() === name.text) {
+      this.#latest = name.text;
+      this.latestArrival = archivedAt;
+    }
+    const number = this.#numberOf(name);
+    if (number !== undefined) this.retention.register.arrived(number);
     if (!archived.isRepair) {
       this.totals.add(walKey(this.name, name), {
         plainBytes: sizeBytes,
@@ -173,18 +234,25 @@ export class ClusterArchive {
     }
   }
 
-  #noteArrival(name: PlacedName): void {
-    const number = segmentNumber(name, this.#catalog.segmentSizeBytes ?? 0);
-    if (number !== undefined) this.retention.register.arrived(number);
+  #numberOf(name: WalName): number | undefined {
+    if (name.kind !== "segment") return undefined;
+    return segmentNumber(name, this.#catalog.segmentSizeBytes ?? 0);
   }
 
   /** Removes WAL files that nobody needs, as `discardWalFiles` does. */
-  async discard(names: readonly PlacedName[], options: Signalled): Promise<void> {
+  async discard(names: readonly PlacedName[], options: DiscardOptions): Promise<void> {
     await discardWalFiles(this, names, options);
   }
 
   /** Notes a WAL file that proved to be stored whole. */
   seen(name: WalName, history: TimelineHistory | undefined): void {
+    const number = this.#catalog.holds(name) ? undefined : this.#numberOf(name);
+    this.#add(name, history);
+    if (number !== undefined) this.retention.register.arrivedElsewhere(number, number);
+  }
+
+  #add(name: WalName, history: TimelineHistory | undefined): void {
+    this.others.touch(name);
     this.#catalog.add(name);
     if (history !== undefined) this.#catalog.addHistory(history);
     this.damaged.delete(name.text);
@@ -221,15 +289,3 @@ const STOP_MS_MAX = 2000;
 
 /** A million names take seconds; a load that takes longer than this is a store that hangs. */
 const LOAD_DEADLINE_MS = 600_000;
-
-async function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([work, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
-}

@@ -1,5 +1,6 @@
 /** Removal of WAL files that nobody needs any more. The one place where archived objects go. */
 import { isFailure } from "../errors.ts";
+import type { DiscardOptions } from "../retention/retention.ts";
 import type { Signalled } from "../store/store.ts";
 import { type PlacedName, parseWalName } from "../wal/name.ts";
 import type { ClusterArchive } from "./cluster.ts";
@@ -16,7 +17,7 @@ import type { Sizes } from "./totals.ts";
 export async function discardWalFiles(
   cluster: ClusterArchive,
   names: readonly PlacedName[],
-  options: Signalled,
+  options: DiscardOptions,
 ): Promise<void> {
   for (let start = 0; start < names.length; start += FILES_AT_ONCE) {
     await discardSome(cluster, names.slice(start, start + FILES_AT_ONCE), options);
@@ -28,23 +29,33 @@ const FILES_AT_ONCE = 256;
 
 async function discardSome(
   cluster: ClusterArchive,
-  names: readonly PlacedName[],
-  options: Signalled,
+  wanted: readonly PlacedName[],
+  options: DiscardOptions,
 ): Promise<void> {
-  const keys = names.map((name) => walKey(cluster.name, name));
+  // What another daemon has removed since the plan was made is not ours to count.
+  const names = wanted.filter((name) => cluster.catalog.holds(name));
   const sizes = await Promise.all(names.map((name) => sizesOf(cluster, name, options)));
-  for (const name of names) cluster.catalog.remove(name);
+  for (const name of names) {
+    cluster.others.touch(name);
+    cluster.catalog.remove(name);
+  }
+  const settle = (left: ReadonlySet<PlacedName>) => {
+    for (const [index, name] of names.entries()) {
+      const size = sizes[index];
+      if (left.has(name)) continue;
+      cluster.damaged.delete(name.text);
+      if (size !== undefined) cluster.totals.subtract(walKey(cluster.name, name), size);
+    }
+    options.gone(names.filter((name) => !left.has(name)));
+  };
   try {
+    const keys = names.map((name) => walKey(cluster.name, name));
     await cluster.store.removeAll(keys, options);
   } catch (error) {
-    await keepWhatIsLeft(cluster, names);
+    settle(await keepWhatIsLeft(cluster, names));
     throw error;
   }
-  for (const [index, name] of names.entries()) {
-    cluster.damaged.delete(name.text);
-    const size = sizes[index];
-    if (size !== undefined) cluster.totals.subtract(keys[index]!, size);
-  }
+  settle(new Set());
   forgetLosses(cluster, names.at(-1)?.position ?? "");
 }
 
@@ -64,7 +75,11 @@ async function sizesOf(
   name: PlacedName,
   options: Signalled,
 ): Promise<Sizes | undefined> {
-  const stored = await cluster.store.stat(walKey(cluster.name, name), options);
+  const listedBytes = cluster.others.storedBytesOf(name);
+  const stored =
+    listedBytes === undefined
+      ? await cluster.store.stat(walKey(cluster.name, name), options)
+      : { storedBytes: listedBytes };
   if (stored === undefined) return undefined;
   const { storedBytes } = stored;
   const { segmentSizeBytes } = cluster.binding;
@@ -82,8 +97,9 @@ const LOOK_MS_MAX = 5000;
 async function keepWhatIsLeft(
   cluster: ClusterArchive,
   names: readonly PlacedName[],
-): Promise<void> {
+): Promise<ReadonlySet<PlacedName>> {
   const signal = AbortSignal.timeout(LOOK_MS_MAX);
+  const left = new Set<PlacedName>();
   for (const name of names) {
     try {
       const found = await cluster.store.stat(walKey(cluster.name, name), { signal });
@@ -92,5 +108,7 @@ async function keepWhatIsLeft(
       if (!isFailure(error, "store-failed") && !signal.aborted) throw error;
     }
     cluster.catalog.add(name);
+    left.add(name);
   }
+  return left;
 }

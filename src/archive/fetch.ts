@@ -2,7 +2,7 @@
 import { isFailure, WalarcError } from "../errors.ts";
 import { damaged } from "../object/metadata.ts";
 import { type VerifiedObject, verifyObject } from "../object/verify.ts";
-import type { Signalled } from "../store/store.ts";
+import type { OpenObject, Signalled } from "../store/store.ts";
 import type { Catalog } from "../wal/catalog.ts";
 import type { WalName } from "../wal/name.ts";
 import { segmentNumber } from "../wal/segment.ts";
@@ -32,7 +32,9 @@ export async function fetchWalFile(
   const told = { ...UNBOUND, systemIdentifier: options.systemIdentifier };
   joinBindings(cluster.binding, told, cluster.name);
 
-  const object = await cluster.store.open(walKey(cluster.name, name), { signal });
+  const object =
+    (await cluster.store.open(walKey(cluster.name, name), { signal })) ??
+    (await openAfterLook(cluster, name, { signal }));
   if (object === undefined) throw explainMiss(cluster, name);
   using _place = await cluster.fetches.enter({ signal });
   try {
@@ -44,6 +46,24 @@ export async function fetchWalFile(
     if (isFailure(error, "corrupt")) cluster.reportDamage(name, error);
     throw error;
   }
+}
+
+/**
+ * Other daemons may have archived what makes a missing file a gap, or removed the file itself. Of
+ * that the catalog learns before it explains anything; whatever came meanwhile is looked for again.
+ */
+async function openAfterLook(
+  cluster: ClusterArchive,
+  name: WalName,
+  options: Signalled,
+): Promise<OpenObject | undefined> {
+  const { store, others, catalog } = cluster;
+  if (!store.isShared) return undefined;
+  if (catalog.holds(name)) await others.isPruned(name, options);
+  if (catalog.holds(name)) return undefined;
+  if (catalog.missing(name) === "absent") await others.relearnMiss(name, options);
+  if (cluster.catalog.missing(name) === "absent") return undefined;
+  return store.open(walKey(cluster.name, name), options);
 }
 
 async function requireSameCluster(

@@ -4,13 +4,14 @@ import { verifyObject } from "../object/verify.ts";
 import type { Signalled } from "../store/store.ts";
 import { Catalog } from "../wal/catalog.ts";
 import { FIRST_PAGE_BYTES, readFirstPage } from "../wal/first-page.ts";
-import { parseHistory } from "../wal/history.ts";
+import { parseHistory, type TimelineHistory } from "../wal/history.ts";
 import { parseWalName, type WalName } from "../wal/name.ts";
 import { segmentNumber } from "../wal/segment.ts";
 import { type Binding, readBinding, UNBOUND } from "./binding.ts";
 import type { ClusterArchive } from "./cluster.ts";
 import { walKey, walNameAt, walPrefix } from "./keys.ts";
 import { storedMetadata } from "./stored.ts";
+import type { Sizes } from "./totals.ts";
 
 export interface LoadedCluster {
   readonly binding: Binding;
@@ -78,6 +79,28 @@ async function loadHistories(
   return damaged;
 }
 
+/** What an archived history file says, `undefined` when there is none that can be understood. */
+export async function readHistory(
+  cluster: ClusterArchive,
+  name: WalName,
+  options: Signalled,
+): Promise<{ history: TimelineHistory; sizes: Sizes } | undefined> {
+  const stored = await cluster.store.stat(walKey(cluster.name, name), options);
+  if (stored === undefined) return undefined;
+  try {
+    const content = await readWhole(cluster, name, options);
+    const history = parseHistory(name, content.toString("latin1"));
+    return {
+      history,
+      sizes: { storedBytes: stored.storedBytes, plainBytes: content.length },
+    };
+  } catch (error) {
+    if (!isFailure(error, "corrupt") && !isFailure(error, "rejected")) throw error;
+    cluster.reportDamage(name, error);
+    return undefined;
+  }
+}
+
 async function readWhole(
   cluster: ClusterArchive,
   name: WalName,
@@ -89,7 +112,8 @@ async function readWhole(
   return Buffer.concat(await Array.fromAsync(verified.plain()));
 }
 
-async function arrivalOfLatest(
+/** When the newest archived segment arrived, ISO 8601. */
+export async function arrivalOfLatest(
   cluster: ClusterArchive,
   catalog: Catalog,
   options: Signalled,
@@ -101,7 +125,7 @@ async function arrivalOfLatest(
 }
 
 /** A damaged binding is read again from the archived segments, each of which carries it. */
-async function loadBinding(
+export async function loadBinding(
   cluster: ClusterArchive,
   options: Signalled,
 ): Promise<Pick<LoadedCluster, "binding" | "storedBinding">> {

@@ -47,6 +47,13 @@ export class Totals {
     this.plainBytes -= sizes.plainBytes;
   }
 
+  /** One of `files` files went without telling its size: so much as they have on average. */
+  forget(files: number): void {
+    if (!this.isComplete || files <= 0) return;
+    this.storedBytes -= Math.round(this.storedBytes / files);
+    this.plainBytes -= Math.round(this.plainBytes / files);
+  }
+
   startCounting(): void {
     this.#counted = new Set();
     this.#counting = this.#count().catch((error: unknown) => {

@@ -1,4 +1,7 @@
-/** What every cluster needs from time to time: retention, and asking its standbys. */
+/**
+ * What every cluster needs from time to time: retention, asking its standbys, and, where other
+ * daemons use the store as well, learning what they did.
+ */
 import { startLoop } from "../lifecycle.ts";
 import type { Archive } from "./archive.ts";
 import type { ClusterArchive } from "./cluster.ts";
@@ -16,6 +19,8 @@ const LOOK_INTERVAL_MS = 1000;
 const RETRY_MS_MAX = 60_000;
 /** Retention looks so often whether there is anything to do. */
 const STEP_INTERVAL_MS_MAX = 5000;
+/** What other daemons do shows here so much later at most, but for what comes out of order. */
+const OTHERS_INTERVAL_MS = 20_000;
 
 /** Starts it for the clusters there are, and for each new one. Disposing it waits for its steps. */
 export function startUpkeep(archive: Archive, options: UpkeepOptions): AsyncDisposable {
@@ -35,9 +40,14 @@ export function startUpkeep(archive: Archive, options: UpkeepOptions): AsyncDisp
   const { log } = options;
   const timing = { intervalMs: LOOK_INTERVAL_MS, retryMsMax: LOOK_INTERVAL_MS };
   const looking = startLoop(look, { name: "upkeep", ...timing, log });
+  const others = { name: "clusters of others", intervalMs: OTHERS_INTERVAL_MS };
+  const discovering = archive.isShared
+    ? startLoop((signal) => archive.discover({ signal }), { ...timing, ...others, log })
+    : undefined;
   return {
     [Symbol.asyncDispose]: async () => {
       await looking[Symbol.asyncDispose]();
+      await discovering?.[Symbol.asyncDispose]();
       await loops.disposeAsync();
     },
   };
@@ -64,5 +74,10 @@ function startFor(
   const stepIntervalMs = Math.min(pruneIntervalMs, STEP_INTERVAL_MS_MAX);
   start(`retention of ${cluster.name}`, stepIntervalMs, (signal) => {
     return cluster.retention.step({ signal });
+  });
+  if (!cluster.store.isShared) return;
+  start(`other daemons of ${cluster.name}`, OTHERS_INTERVAL_MS, async (signal) => {
+    await cluster.others.look({ signal });
+    await cluster.retention.register.relearn({ signal });
   });
 }

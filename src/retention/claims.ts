@@ -5,6 +5,7 @@ import { parseWalName } from "../wal/name.ts";
 import type { Claim } from "../wal/retention.ts";
 import { bytesWindowStart, endsOf, windowClaim } from "../wal/window.ts";
 import { type HoldRecord, phaseOf } from "./hold.ts";
+import type { Listening } from "./listening.ts";
 import type { RetentionPolicy } from "./policy.ts";
 import type { ReportSource, StandbyRecord } from "./standby.ts";
 
@@ -24,6 +25,10 @@ export interface Claimants {
   readonly troubled: ReadonlySet<string>;
   readonly holds: ReadonlyMap<string, HoldRecord | "damaged">;
   readonly arrivals: Arrivals;
+  /** How long this very daemon has had no news of a standby. */
+  readonly listening: Pick<Listening, "silentMs">;
+  /** Where several daemons remove: up to which position WAL may be going just now. */
+  readonly removingUpTo: string | undefined;
   readonly now: Now;
 }
 
@@ -56,12 +61,14 @@ export function standbysOf(claimants: Claimants): Standby[] {
 }
 
 function standbyOf(
-  { standbys, configured, troubled, policy, now }: Claimants,
+  { standbys, configured, troubled, policy, listening, now }: Claimants,
   name: string,
 ): Standby {
   const record = standbys.get(name);
   const isRecord = record !== undefined && record !== "damaged";
-  const silentMs = isRecord ? Math.max(0, now.servedMs - record.heardMs) : now.sinceStartMs;
+  const listened = listening.silentMs(name);
+  const toldMs = isRecord ? Math.max(0, now.servedMs - record.heardMs) : now.sinceStartMs;
+  const silentMs = listened.isSinceNews ? Math.min(toldMs, listened.silentMs) : toldMs;
   const isStandby = !isRecord || record.role === "standby";
   return {
     name,
@@ -75,7 +82,7 @@ function standbyOf(
       isRecord &&
       isStandby &&
       policy.stalePolicy === "release" &&
-      Math.min(silentMs, now.sinceStartMs) >= policy.staleAfterMs,
+      Math.min(silentMs, listened.silentMs, now.sinceStartMs) >= policy.staleAfterMs,
     isTroubled: troubled.has(name),
   };
 }

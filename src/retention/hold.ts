@@ -1,4 +1,5 @@
 /** Holds: WAL that is kept because somebody said so, for good or until a time. */
+import { WalarcError } from "../errors.ts";
 import { type PlacedName, parseWalName } from "../wal/name.ts";
 import { isServedMs } from "./service-time.ts";
 import type { Fields } from "./state-object.ts";
@@ -10,6 +11,15 @@ export interface HoldRecord {
   /** How long it was to last when it was put, and when that was in the time of service. */
   readonly lastsMs: number | undefined;
   readonly putMs: number;
+}
+
+/** When a hold that is put now is to end; throws `usage` when that is over. */
+export function requireFuture(end: Date | undefined): Pick<HoldRecord, "until" | "lastsMs"> {
+  if (end === undefined) return { until: undefined, lastsMs: undefined };
+  const until = end.toISOString();
+  const lastsMs = end.getTime() - Date.now();
+  if (lastsMs <= 0) throw new WalarcError("usage", `until ${until} is in the past`);
+  return { until, lastsMs };
 }
 
 export function holdFields(record: HoldRecord): Fields {

@@ -13,9 +13,19 @@ export function holdsPrefix(cluster: string): string {
   return `clusters/${cluster}/holds/`;
 }
 
+/** Who of several daemons may remove WAL. */
+export function leasePrefix(cluster: string): string {
+  return `clusters/${cluster}/lease/`;
+}
+
 /** How long the archive has been served, and when what arrived. */
 export function serviceKey(cluster: string): string {
   return `clusters/${cluster}/service.json`;
+}
+
+/** The same by daemon, where there are several. */
+export function servicesPrefix(cluster: string): string {
+  return `clusters/${cluster}/service/`;
 }
 
 /** Whether the text can name a standby or a hold. */
@@ -40,4 +50,9 @@ export function stateKey(prefix: string, name: string): string {
 export function nameAt(prefix: string, key: string): string | undefined {
   const name = key.slice(prefix.length, -SUFFIX.length);
   return isClaimantName(name) && stateKey(prefix, name) === key ? name : undefined;
+}
+
+/** The cluster that a state's key belongs to. */
+export function clusterAt(key: string): string {
+  return key.split("/")[1] ?? "";
 }

@@ -1,5 +1,4 @@
 /** What holds WAL back, for people and programs (contract, section 9). */
-import type { Catalog } from "../wal/catalog.ts";
 import type { PlacedName } from "../wal/name.ts";
 import {
   type Claim,
@@ -11,7 +10,7 @@ import {
 import { segmentNumber } from "../wal/segment.ts";
 import { endsOf, segmentsFrom, windowClaim } from "../wal/window.ts";
 import { type Claimants, claimsOf, DAMAGED, type Standby, standbysOf, UNHEARD } from "./claims.ts";
-import type { ReportSource } from "./standby.ts";
+import type { ReportSource, StandbyRecord } from "./standby.ts";
 
 export interface ClaimStatus {
   readonly kind: string;
@@ -72,7 +71,9 @@ function standbyStatus(standby: Standby, claimants: Claimants, register: Trouble
   const record = recordOf(standby);
   const claims = !released && record?.role !== "primary";
   const problem =
-    standby.record === "damaged" ? DAMAGED : (register.troubleOf(name) ?? silence(standby));
+    standby.record === "damaged"
+      ? DAMAGED
+      : (register.troubleOf(name) ?? silence(standby) ?? tooLate(claimants, record));
   return {
     name,
     restartPoint: record?.restartPoint?.text ?? null,
@@ -86,25 +87,43 @@ function standbyStatus(standby: Standby, claimants: Claimants, register: Trouble
   };
 }
 
+/** A standby that needs older WAL again finds out by itself what is gone; of the rest we warn. */
+function tooLate(
+  { removingUpTo }: Claimants,
+  record: StandbyRecord | undefined,
+): string | undefined {
+  const from = record?.role === "standby" ? record.restartPoint : undefined;
+  if (from === undefined || removingUpTo === undefined) return undefined;
+  if (from.position > removingUpTo) return undefined;
+  return "it told of this restart point while WAL from there on was being removed";
+}
+
 function silence({ record }: Standby): string | undefined {
   return record === undefined ? UNHEARD : undefined;
 }
 
-export function holdStatuses({ holds, catalog }: Claimants): HoldStatus[] {
+export function holdStatuses(claimants: Claimants): HoldStatus[] {
+  const { holds } = claimants;
   const names = [...holds.keys()].sort();
   return names.map((name) => {
     const hold = holds.get(name);
     if (hold === undefined || hold === "damaged") {
       return { name, from: null, until: null, problem: DAMAGED };
     }
-    const problem = lateness(catalog, hold.from);
+    const problem = lateness(claimants, hold.from);
     const status = { name, from: hold.from.text, until: hold.until ?? null };
     return problem === undefined ? status : { ...status, problem };
   });
 }
 
 /** Whoever asks for WAL that is not there should not believe that it is kept. */
-function lateness(catalog: Catalog, from: PlacedName): string | undefined {
+function lateness(
+  { catalog, removingUpTo }: Pick<Claimants, "catalog" | "removingUpTo">,
+  from: PlacedName,
+): string | undefined {
+  if (removingUpTo !== undefined && from.position <= removingUpTo) {
+    return "it came while WAL from there on was being removed: look at what is left";
+  }
   const [ends, size] = [endsOf(catalog), catalog.segmentSizeBytes];
   const number = size === undefined ? undefined : segmentNumber(from, size);
   if (ends === undefined || number === undefined || number >= ends.oldest) return undefined;

@@ -12,10 +12,11 @@ export const BATCH_FILES = 2048;
 export interface PruneOptions extends Signalled {
   /**
    * Calls `remove` with the horizon of this moment while no claim can change; `undefined` when
-   * nothing may be removed any more.
+   * nothing may be removed any more. Nothing above the position `upTo` will be.
    */
   readonly withHorizon: (
     remove: (horizon: PlacedName | undefined) => Promise<void>,
+    options: { readonly upTo: string },
   ) => Promise<void>;
   readonly discard: (names: readonly PlacedName[]) => Promise<void>;
 }
@@ -30,11 +31,13 @@ export async function carryOut(plan: RetentionPlan, options: PruneOptions): Prom
   for (let batch = take(names); batch.length > 0; batch = take(names)) {
     options.signal.throwIfAborted();
     let end: PlacedName | undefined;
-    await options.withHorizon(async (horizon) => {
+    const upTo = batch.at(-1)?.position ?? "";
+    const remove = async (horizon: PlacedName | undefined) => {
       const free = batch.filter(({ position }) => horizon && position < horizon.position);
       if (free.length > 0) await options.discard(free);
       if (free.length < batch.length) end = batch[free.length];
-    });
+    };
+    await options.withHorizon(remove, { upTo });
     if (end !== undefined) return planUpTo(plan, end);
   }
   return plan;

@@ -1,6 +1,5 @@
 /** The claims of one cluster as the store has them, and in memory as they were last read. */
 import type { Logger } from "pino";
-import { isFailure } from "../errors.ts";
 import type { Signalled, Store } from "../store/store.ts";
 import {
   type Arrivals,
@@ -12,16 +11,17 @@ import {
 import type { Catalog } from "../wal/catalog.ts";
 import { endsOf } from "../wal/window.ts";
 import { type HoldRecord, holdFields, parseHold } from "./hold.ts";
-import { holdsPrefix, serviceKey, standbysPrefix, stateKey } from "./keys.ts";
-import { parseService, serviceFields } from "./service-record.ts";
+import { holdsPrefix, standbysPrefix, stateKey } from "./keys.ts";
+import { Listening } from "./listening.ts";
+import { ServiceState } from "./service-state.ts";
 import type { ServiceTime } from "./service-time.ts";
 import { parseStandby, type StandbyRecord, standbyFields } from "./standby.ts";
-import { readState, readStates, writeState } from "./state-object.ts";
+import { readStates, writeState } from "./state-object.ts";
 
 /** What retention needs of a cluster's archive. */
 export interface RecordsOwner {
   readonly name: string;
-  readonly store: Pick<Store, "open" | "list" | "replace" | "remove">;
+  readonly store: Pick<Store, "isShared" | "open" | "list" | "stage" | "replace" | "remove">;
   readonly log: Logger;
   readonly catalog: Catalog;
 }
@@ -36,6 +36,8 @@ const SAVE_MS_MIN = 60_000;
 export class Records {
   readonly #owner: RecordsOwner;
   readonly #time: ServiceTime;
+  readonly #service: ServiceState;
+  readonly #listening: Listening;
   #standbys = new Map<string, StandbyRecord | "damaged">();
   #holds = new Map<string, HoldRecord | "damaged">();
   #arrivals: Arrivals = NO_ARRIVALS;
@@ -44,9 +46,16 @@ export class Records {
   /** When the last prune ended, in the time of service. */
   prunedMs = 0;
 
-  constructor(owner: RecordsOwner, time: ServiceTime) {
+  constructor(owner: RecordsOwner, options: { time: ServiceTime; daemon: string }) {
     this.#owner = owner;
-    this.#time = time;
+    this.#time = options.time;
+    this.#service = new ServiceState(owner, options);
+    this.#listening = new Listening(options.time);
+  }
+
+  /** Since when this very process has heard nothing new of the standbys. */
+  get listening(): Listening {
+    return this.#listening;
   }
 
   /** Whether the maps below show the store, as it was at some time. */
@@ -74,6 +83,7 @@ export class Records {
     this.#holds = await readStates(store, holdsPrefix(name), { ...options, parse: parseHold });
     if (!this.#hasRead) await this.#readService(options);
     this.#hasRead = true;
+    this.#listening.saw(this.#standbys);
     for (const record of [...this.#standbys.values(), ...this.#holds.values()]) {
       if (record === "damaged") continue;
       this.#time.goOnFrom("heardMs" in record ? record.heardMs : record.putMs);
@@ -85,6 +95,7 @@ export class Records {
     const key = stateKey(standbysPrefix(this.#owner.name), name);
     await writeState(this.#owner.store, key, { ...options, fields: standbyFields(record) });
     this.#standbys.set(name, record);
+    this.#listening.heard(name, record);
   }
 
   async removeStandby(name: string, options: Signalled): Promise<void> {
@@ -109,6 +120,19 @@ export class Records {
     if (this.#hasRead) this.#arrivals = withArrival(this.#arrivals, number, this.#time.now());
   }
 
+  /** Notes segments that another daemon has archived since we last wrote down what is there. */
+  arrivedElsewhere(lowest: number, highest: number): void {
+    if (!this.#hasRead) return;
+    const nowMs = this.#time.now();
+    const sinceMs = Math.min(this.#savedMs, nowMs);
+    this.#arrivals = withArrivals(this.#arrivals, { lowest, highest, sinceMs, nowMs });
+  }
+
+  /** Learns how far the other daemons have counted; nothing to learn where there are none. */
+  async agreeOnTime(options: Signalled): Promise<void> {
+    if (this.#owner.store.isShared) this.#time.goOnFrom(await this.#service.servedMs(options));
+  }
+
   /** Writes down how long the archive was served and what arrived when, unless it just has. */
   async saveService(options: Signalled & { atOnce?: true }): Promise<void> {
     const servedMs = this.#time.now();
@@ -116,28 +140,22 @@ export class Records {
     if (!this.#hasRead || ends === undefined) return;
     if (options.atOnce !== true && servedMs - this.#savedMs < SAVE_MS_MIN) return;
     this.#arrivals = withoutPruned(this.#arrivals, ends.oldest);
-    const fields = serviceFields({
-      servedMs,
-      prunedMs: this.prunedMs,
-      arrivals: this.#arrivals,
-    });
-    await writeState(this.#owner.store, serviceKey(this.#owner.name), { ...options, fields });
+    const record = { servedMs, prunedMs: this.prunedMs, arrivals: this.#arrivals };
+    await this.#service.write(record, options);
     this.#savedMs = servedMs;
   }
 
-  async #readService({ signal }: Signalled): Promise<void> {
-    const { store, name, log } = this.#owner;
-    try {
-      const found = await readState(store, serviceKey(name), { signal, parse: parseService });
-      this.#time.goOnFrom(found?.servedMs ?? 0);
-      this.#savedMs = found?.servedMs ?? 0;
-      this.prunedMs = found?.prunedMs ?? 0;
-      this.#arrivals = found?.arrivals ?? NO_ARRIVALS;
-    } catch (error) {
-      if (!isFailure(error, "corrupt")) throw error;
+  async #readService(options: Signalled): Promise<void> {
+    const found = await this.#service.read(options);
+    for (const key of found.damaged) {
       // Nothing is lost but time: all that is archived counts as having arrived just now.
-      log.warn({ cluster: name, err: error }, "time of service counted anew");
+      const fields = { cluster: this.#owner.name, key };
+      this.#owner.log.warn(fields, "time of service counted anew");
     }
+    this.#time.goOnFrom(found.servedMs);
+    this.#savedMs = found.savedMs;
+    this.prunedMs = found.prunedMs;
+    this.#arrivals = found.arrivals;
   }
 
   /**

@@ -8,12 +8,15 @@ import { WalarcError } from "../errors.ts";
 import type { Signalled } from "../store/store.ts";
 import type { PlacedName } from "../wal/name.ts";
 import { type Claimants, type Standby, standbysOf } from "./claims.ts";
-import { type HoldRecord, phaseOf } from "./hold.ts";
+import { type HoldRecord, phaseOf, requireFuture } from "./hold.ts";
 import { requireClaimantName } from "./keys.ts";
+import type { Lease } from "./lease.ts";
+import { goneUpTo } from "./lease-record.ts";
 import type { RetentionPolicy } from "./policy.ts";
 import { Records, type RecordsOwner } from "./records.ts";
 import { ServiceTime } from "./service-time.ts";
 import {
+  newsIn,
   type ReportSource,
   requireRestartPoint,
   requireSegment,
@@ -24,24 +27,37 @@ export interface RegisterOptions {
   readonly policy: RetentionPolicy;
   /** Names of the configured standbys, and how they are heard from. */
   readonly standbys: ReadonlyMap<string, ReportSource>;
+  /** Names this daemon among those that share its store. */
+  readonly daemon: string;
   /** For tests. */
   readonly time?: ServiceTime | undefined;
 }
 
+/** What the register needs of a cluster's archive. */
+export interface RegisterOwner extends RecordsOwner {
+  /**
+   * Learns what other daemons have archived and removed, up to a position of sixteen hex digits.
+   */
+  relearn(upTo: string, options: Signalled): Promise<void>;
+}
+
 export class Register {
-  readonly #owner: RecordsOwner;
+  readonly #owner: RegisterOwner;
   readonly #options: RegisterOptions;
   readonly #time: ServiceTime;
   readonly #records: Records;
+  /** Where other daemons may remove WAL, too. */
+  readonly #lease: Lease | undefined;
   /** Why a standby's own answer is missing, where the daemon asks for it. */
   readonly #troubles = new Map<string, string>();
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(owner: RecordsOwner, options: RegisterOptions) {
+  constructor(owner: RegisterOwner, options: RegisterOptions & { lease: Lease | undefined }) {
     this.#owner = owner;
+    this.#lease = options.lease;
     this.#options = options;
     this.#time = options.time ?? new ServiceTime();
-    this.#records = new Records(owner, this.#time);
+    this.#records = new Records(owner, { time: this.#time, daemon: options.daemon });
   }
 
   /** All that claims are made of, as last read; `undefined` before that. Waits for no store. */
@@ -54,12 +70,25 @@ export class Register {
     return this.known ?? (await this.decide((claimants) => claimants, options));
   }
 
-  /** Does something with claims just read, while none of them can change. */
-  async decide<T>(work: (claimants: Claimants) => T | Promise<T>, options: Signalled): Promise<T> {
+  /**
+   * Does something with claims just read, while none of them can change through this daemon. What
+   * another acknowledges after `before`, or after the reading, may come too late.
+   */
+  async decide<T>(
+    work: (claimants: Claimants) => T | Promise<T>,
+    options: Signalled & { before?: () => Promise<void> },
+  ): Promise<T> {
     return this.#inTurn(async () => {
+      await options.before?.();
       await this.#records.read(options);
       return work(this.#claimants());
     }, options);
+  }
+
+  /** Reads what was told to other daemons. */
+  async relearn(options: Signalled): Promise<void> {
+    await this.#lease?.read(options);
+    await this.decide(() => {}, options);
   }
 
   /** Why the daemon's question to a standby was in vain. */
@@ -77,20 +106,22 @@ export class Register {
     return this.#time.now() - this.#records.prunedMs;
   }
 
+  /** Notes segments that another daemon has archived not long ago. */
+  arrivedElsewhere(lowest: number, highest: number): void {
+    this.#records.arrivedElsewhere(lowest, highest);
+  }
+
   /** Notes that a prune has just ended. */
   pruned(): void {
     this.#records.prunedMs = this.#time.now();
   }
 
-  /** Looks at the clock, which has to happen every few seconds. */
+  /** Looks at the clock, every few seconds. */
   tick(): void {
     this.#time.now();
   }
 
-  /**
-   * A standby's restart point. Resolves once it is durable. Rejects with `usage` (its name) or
-   * `rejected` (its restart point), and then the claim stays what it was.
-   */
+  /** Resolves once it is durable. Rejects with `usage` or `rejected`, and nothing is changed. */
   async report(
     standby: string,
     restartPoint: string,
@@ -99,9 +130,11 @@ export class Register {
     requireClaimantName("standby", standby);
     const name = requireRestartPoint(this.#owner.catalog, restartPoint);
     return this.#change(async () => {
-      this.#logReport(standby, name);
+      const news = newsIn(this.#records.standbys.get(standby), name);
+      if (news !== undefined) this.#log(news.message, { standby, ...news.fields });
       const record = { restartPoint: name, source: options.source, role: "standby" } as const;
       await this.#put(standby, record, options);
+      await this.#lookBack({ standby, from: name }, options);
       return this.#requireStandby(standby);
     }, options);
   }
@@ -147,15 +180,13 @@ export class Register {
   ): Promise<HoldRecord> {
     requireClaimantName("hold", hold);
     const from = requireSegment(this.#owner.catalog, options.from, "from");
-    const until = options.until?.toISOString();
-    const lastsMs = options.until && options.until.getTime() - Date.now();
-    if (lastsMs !== undefined && lastsMs <= 0) {
-      throw new WalarcError("usage", `until ${until} is in the past`);
-    }
+    const ends = requireFuture(options.until);
     return this.#change(async () => {
-      const record = { from, until, lastsMs, putMs: this.#time.now() };
+      await this.#records.agreeOnTime(options);
+      const record = { from, ...ends, putMs: this.#time.now() };
       await this.#records.putHold(hold, record, options);
-      this.#log("hold put", { hold, from: from.text, until });
+      this.#log("hold put", { hold, from: from.text, until: ends.until });
+      await this.#lookBack({ hold, from }, options);
       return record;
     }, options);
   }
@@ -202,16 +233,19 @@ export class Register {
     this.#troubles.delete(standby);
   }
 
-  #logReport(standby: string, name: PlacedName): void {
-    const earlier = this.#records.standbys.get(standby);
-    if (earlier === undefined) {
-      this.#log("standby heard from for the first time", { standby, restartPoint: name.text });
-    } else if (earlier === "damaged" || earlier.restartPoint === undefined) {
-      this.#log("standby heard from again", { standby, restartPoint: name.text });
-    } else if (name.position < earlier.restartPoint.position) {
-      const from = earlier.restartPoint.text;
-      this.#log("restart point moved back", { standby, restartPoint: name.text, from });
-    }
+  /**
+   * Whether a claim that stands now came too late for another daemon's prune. That has written down
+   * how far it goes before it read the claims, so it has seen this one or shows here.
+   */
+  async #lookBack(
+    { from, ...who }: { from: PlacedName; standby?: string; hold?: string },
+    options: Signalled,
+  ): Promise<void> {
+    if (this.#lease === undefined) return;
+    const gone = goneUpTo(await this.#lease.read(options));
+    if (gone === undefined || from.position > gone) return;
+    await this.#owner.relearn(gone, options);
+    this.#log("claim on WAL that may have been removed", { ...who, from: from.text });
   }
 
   #log(message: string, fields: object): void {
@@ -233,6 +267,8 @@ export class Register {
       troubled: new Set(this.#troubles.keys()),
       holds: this.#records.holds,
       arrivals: this.#records.arrivals,
+      listening: this.#records.listening,
+      removingUpTo: this.#lease?.known.removingUpTo,
       now: {
         wallMs: Date.now(),
         servedMs: this.#time.now(),

@@ -1,35 +1,66 @@
 /** Retention of one cluster: knowing who needs which WAL, and removing what nobody needs. */
+import { setTimeout as delay } from "node:timers/promises";
 import type { Signalled } from "../store/store.ts";
 import type { PlacedName } from "../wal/name.ts";
-import { planRetention, removableSegments, type RetentionPlan } from "../wal/retention.ts";
+import {
+  planRetention,
+  removableFiles,
+  removableSegments,
+  type RetentionPlan,
+} from "../wal/retention.ts";
 import { type Claimants, claimsOf, standbysOf } from "./claims.ts";
 import { explain } from "./overview.ts";
 import { carryOut } from "./prune.ts";
-import type { RecordsOwner } from "./records.ts";
-import { Register, type RegisterOptions } from "./register.ts";
+import { Lease } from "./lease.ts";
+import type { Marks } from "./lease-record.ts";
+import { Register, type RegisterOptions, type RegisterOwner } from "./register.ts";
 
 /** What retention needs of a cluster's archive. */
-export interface RetainedArchive extends RecordsOwner {
+export interface RetainedArchive extends RegisterOwner {
   /**
    * Removes WAL files from the store, the catalog and all sums. A fetch that has opened one before
-   * reads it to its end. Rejects with `store-failed` with some of them removed.
+   * reads it to its end. Rejects with `store-failed` with some of them removed; `gone` is called
+   * with those that are, also then.
    */
-  discard(names: readonly PlacedName[], options: Signalled): Promise<void>;
+  discard(names: readonly PlacedName[], options: DiscardOptions): Promise<void>;
 }
+
+export interface DiscardOptions extends Signalled {
+  readonly gone: (names: readonly PlacedName[]) => void;
+}
+
+export interface RetentionOptions extends RegisterOptions {
+  /** So long another daemon's lease has to stand still before it is taken over. */
+  readonly leaseMs?: number | undefined;
+}
+
+/** Long enough for a slow batch; a shorter one would only make two daemons do the same work. */
+const LEASE_MS = 60_000;
+/** So often a prune looks whether another daemon's has ended. */
+const LEASE_LOOK_MS = 500;
+/** A store that hangs does not keep a prune from ending for longer. */
+const RELEASE_MS_MAX = 10_000;
 
 export class Retention {
   readonly register: Register;
   #prunedSegments = 0;
   readonly #archive: RetainedArchive;
-  readonly #options: RegisterOptions;
+  readonly #options: RetentionOptions;
+  /** Where other daemons may remove WAL, too. */
+  readonly #lease: Lease | undefined;
   #pruning: Promise<unknown> = Promise.resolve();
+  /** The daemon that was last found pruning instead of us. */
+  #holder: string | undefined;
   /** The stale standbys, and whether their claims still count. */
   readonly #stale = new Map<string, "holding" | "released">();
 
-  constructor(archive: RetainedArchive, options: RegisterOptions) {
+  constructor(archive: RetainedArchive, options: RetentionOptions) {
     this.#archive = archive;
     this.#options = options;
-    this.register = new Register(archive, options);
+    const { daemon: holder, leaseMs = LEASE_MS } = options;
+    const leasing = { holder, leaseMs, clock: () => performance.now() };
+    this.#lease = archive.store.isShared ? new Lease(archive, leasing) : undefined;
+    this.register = new Register(archive, { ...options, lease: this.#lease });
   }
 
   get intervalMs(): number {
@@ -50,12 +81,21 @@ export class Retention {
 
   /**
    * Removes what nobody claims, oldest first, and resolves to what it removed. One prune of a
-   * cluster at a time, also among daemons: a disk store is locked by its only one.
+   * cluster at a time, also among daemons: where another one is at it, waits for its end.
    */
   async prune(options: Signalled): Promise<RetentionPlan> {
-    const prune = this.#pruning.then(() => this.#prune(options));
-    this.#pruning = prune.catch(() => {});
-    return prune;
+    return this.#inTurn(async () => {
+      for (;;) {
+        const removed = await this.#prune(options);
+        if ("plan" in removed) return removed.plan;
+        await delay(LEASE_LOOK_MS, undefined, options);
+      }
+    });
+  }
+
+  /** How far WAL was removed by any daemon; `undefined` where there is only this one. */
+  async readMarks(options: Signalled): Promise<Marks | undefined> {
+    return this.#lease?.read(options);
   }
 
   /** In one line: what holds a plan back. */
@@ -71,24 +111,88 @@ export class Retention {
   async step(options: Signalled): Promise<void> {
     await this.register.tidy(options);
     this.#reportStale(await this.register.load(options));
-    if (this.register.sincePruneMs >= this.intervalMs) await this.prune(options);
+    // Where another daemon is at it, the next step tries again.
+    if (this.register.sincePruneMs >= this.intervalMs) {
+      await this.#inTurn(() => this.#prune(options));
+    }
     await this.register.save(options);
   }
 
-  async #prune(options: Signalled): Promise<RetentionPlan> {
-    const removed = await carryOut(await this.plan(options), {
-      signal: options.signal,
-      withHorizon: (remove) => {
-        return this.register.decide((claimants) => remove(planOf(claimants).horizon), options);
+  async #inTurn<T>(prune: () => Promise<T>): Promise<T> {
+    const turn = this.#pruning.then(prune);
+    this.#pruning = turn.catch(() => {});
+    return turn;
+  }
+
+  async #prune(options: Signalled): Promise<{ plan: RetentionPlan } | { heldBy: string }> {
+    let plan = await this.plan(options);
+    if (this.#lease !== undefined && removableFiles(plan) > 0) {
+      const heldBy = await this.#lease.take(options);
+      if (heldBy !== undefined) return this.#leaveTo(heldBy);
+      plan = await this.#pruneAsHolder(this.#lease, plan, options);
+    } else {
+      plan = await this.#carryOut(plan, options);
+    }
+    this.#holder = undefined;
+    this.register.pruned();
+    this.#logPruned(plan);
+    return { plan };
+  }
+
+  #leaveTo(heldBy: string): { heldBy: string } {
+    const { log, name: cluster } = this.#archive;
+    if (this.#holder !== heldBy) log.info({ cluster, holder: heldBy }, "another daemon prunes");
+    this.#holder = heldBy;
+    return { heldBy };
+  }
+
+  async #pruneAsHolder(
+    lease: Lease,
+    seen: RetentionPlan,
+    options: Signalled,
+  ): Promise<RetentionPlan> {
+    try {
+      // What others have archived meanwhile may be a claim, what they removed is not ours to count.
+      await this.#archive.relearn(endOf(seen), options);
+      return await this.#carryOut(await this.plan(options), { ...options, lease });
+    } finally {
+      const signal = AbortSignal.timeout(RELEASE_MS_MAX);
+      await lease.release({ signal }).catch((error: unknown) => {
+        const { log, name: cluster } = this.#archive;
+        log.warn({ cluster, err: error }, "lease not released, the others wait for its end");
+      });
+    }
+  }
+
+  async #carryOut(
+    plan: RetentionPlan,
+    options: Signalled & { lease?: Lease },
+  ): Promise<RetentionPlan> {
+    const { signal, lease } = options;
+    let removedUpTo: string | undefined;
+    return carryOut(plan, {
+      signal,
+      withHorizon: async (remove, { upTo }) => {
+        let mayRemove = true;
+        const before = async () => {
+          mayRemove = (await lease?.announce(upTo, { signal })) ?? true;
+          if (lease !== undefined && mayRemove) await this.#archive.relearn(upTo, { signal });
+        };
+        const work = async (claimants: Claimants) => {
+          await remove(mayRemove ? planOf(claimants).horizon : undefined);
+        };
+        removedUpTo = undefined;
+        await this.register.decide(work, { signal, before });
+        lease?.settle(removedUpTo);
       },
       discard: async (names) => {
-        await this.#archive.discard(names, options);
-        this.#prunedSegments += names.filter(({ kind }) => kind === "segment").length;
+        const gone = (names: readonly PlacedName[]) => {
+          this.#prunedSegments += names.filter(({ kind }) => kind === "segment").length;
+        };
+        await this.#archive.discard(names, { signal, gone });
+        removedUpTo = names.at(-1)?.position;
       },
     });
-    this.register.pruned();
-    this.#logPruned(removed);
-    return removed;
   }
 
   #logPruned(removed: RetentionPlan): void {
@@ -118,6 +222,11 @@ export class Retention {
       log.info({ cluster, standby: name }, "standby is not stale any more");
     }
   }
+}
+
+/** The highest position that a plan removes. */
+function endOf({ horizon }: RetentionPlan): string {
+  return horizon?.position ?? "";
 }
 
 function planOf(claimants: Claimants): RetentionPlan {

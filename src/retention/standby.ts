@@ -42,6 +42,21 @@ export function parseStandby(fields: Fields): StandbyRecord | undefined {
   return { restartPoint: name as PlacedName | undefined, reportedAt, heardMs, source, role };
 }
 
+/** What is worth a line in the log about a report, after what was known before. */
+export function newsIn(
+  earlier: StandbyRecord | "damaged" | undefined,
+  name: PlacedName,
+): { readonly message: string; readonly fields: object } | undefined {
+  const fields = { restartPoint: name.text };
+  if (earlier === undefined) return { message: "standby heard from for the first time", fields };
+  if (earlier === "damaged" || earlier.restartPoint === undefined) {
+    return { message: "standby heard from again", fields };
+  }
+  if (name.position >= earlier.restartPoint.position) return undefined;
+  const from = earlier.restartPoint.text;
+  return { message: "restart point moved back", fields: { ...fields, from } };
+}
+
 /**
  * The restart point that counts for a reported one: the same, or the newest archived segment for
  * one that is a little ahead of it. Throws `rejected` for what no standby of this archive can mean.

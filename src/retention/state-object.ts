@@ -1,7 +1,7 @@
 /** Small JSON objects in the store: restart points, holds, the time of service. */
 import { isFailure, WalarcError } from "../errors.ts";
 import type { ReadableStore, Signalled, Store } from "../store/store.ts";
-import { nameAt } from "./keys.ts";
+import { clusterAt, nameAt } from "./keys.ts";
 
 /** Bumped when an older walarc could misread what a newer one wrote. */
 const FORMAT = 1;
@@ -36,8 +36,22 @@ export async function writeState(
   key: string,
   options: Signalled & { fields: Fields },
 ): Promise<void> {
-  const text = `${JSON.stringify({ format: FORMAT, ...options.fields })}\n`;
-  await store.replace(key, Buffer.from(text), options);
+  await store.replace(key, bytesOf(options.fields), options);
+}
+
+/** The same where nothing stands yet; of many that try at once, one creates it. */
+export async function createState(
+  store: Pick<Store, "stage">,
+  key: string,
+  options: Signalled & { fields: Fields },
+): Promise<"created" | "exists"> {
+  await using staged = await store.stage(clusterAt(key), options);
+  await staged.write(bytesOf(options.fields));
+  return await staged.publish(key, options);
+}
+
+function bytesOf(fields: Fields): Buffer {
+  return Buffer.from(`${JSON.stringify({ format: FORMAT, ...fields })}\n`);
 }
 
 /**

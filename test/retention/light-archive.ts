@@ -45,6 +45,7 @@ export class LightArchive {
       store: this.#store,
       catalog: this.catalog,
       log: pino({}, { write: (text: string) => this.logged.push(text) }),
+      relearn: async () => {},
       discard: async (names: readonly PlacedName[]) => {
         this.inBatch?.();
         this.inBatch = undefined;
@@ -54,6 +55,7 @@ export class LightArchive {
     this.retention = new Retention(owner, {
       policy: { ...DEFAULT_POLICY, keepBackups: 0, ...policy },
       standbys: new Map(standbys.map((name): [string, ReportSource] => [name, "report"])),
+      daemon: "light",
       time: new ServiceTime(() => this.clockMs),
     });
     await this.retention.register.load({ signal });

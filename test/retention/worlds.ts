@@ -218,6 +218,8 @@ export function claimantsIn(world: World): Claimants {
     arrivals,
     configured: new Map(world.configured.map((name) => [name, "report"])),
     troubled: new Set(),
+    listening: { silentMs: () => ({ silentMs: world.now.sinceStartMs, isSinceNews: false }) },
+    removingUpTo: undefined,
     now: world.now,
     standbys: new Map(world.standbys.map((standby) => [standby.name, recordOf(standby)])),
     holds: new Map(world.holds.map((hold) => [hold.name, holdOf(hold)])),
