@@ -254,6 +254,19 @@ export class Archive implements AsyncDisposable {
     return cluster;
   }
 
+  /** None while a shared store is away: the daemon is up when it comes, and looks again then. */
+  async #storedClusters(options: Signalled): Promise<string[]> {
+    const { store, log } = this.#options;
+    try {
+      return await store.clusters(options);
+    } catch (error) {
+      if (!store.isShared || !isFailure(error, "store-failed")) throw error;
+      log.error({ err: error }, "the store does not answer: waiting for it");
+      return [];
+    }
+  }
+
+  /** Until it has succeeded: a cluster that nobody asks for is not read by anybody else. */
   async #preload(cluster: ClusterArchive): Promise<void> {
     const { signal } = this.#stop;
     for (let pauseMs = PAUSE_MS; !cluster.isLoaded; pauseMs = Math.min(PAUSE_MS_MAX, 2 * pauseMs)) {
