@@ -14,45 +14,33 @@ export interface StoredState {
   readonly isWhole: boolean;
 }
 
-/** `undefined` when nothing is stored. Existence proves nothing, so the object is read whole. */
+/**
+ * `undefined` when nothing is stored. Existence proves nothing, so the object is read whole. It is
+ * opened once: of two readings each could be damaged in another way, and both together would be
+ * taken for an object that tells nothing, whose place any content may take.
+ */
 export async function inspectStored(
   cluster: ClusterArchive,
   name: WalName,
   options: Signalled,
 ): Promise<StoredState | undefined> {
-  const metadata = await storedMetadata(cluster, name, options);
-  if (metadata === undefined) return undefined;
-  if (metadata === "damaged") return await inspectDamaged(cluster, name, options);
   const object = await cluster.store.open(walKey(cluster.name, name), options);
   if (object === undefined) return undefined;
+  await using stack = new AsyncDisposableStack();
+  stack.use(object);
+  const { notedSha256 } = object;
+  const metadata = await metadataIn(object, name);
+  if (metadata === "another's") return { sha256: notedSha256, isWhole: false };
+  if (metadata === "damaged") {
+    return { sha256: notedSha256 ?? (await digestOfFrame(object)), isWhole: false };
+  }
+  stack.move(); // From here on it is the verification's to close.
   try {
     await using verified = await verifyObject(object, { name: name.text, budget: cluster.budget });
     return { sha256: verified.metadata.sha256, isWhole: true };
   } catch (error) {
     if (!isFailure(error, "corrupt")) throw error;
-    return { sha256: metadata.sha256, isWhole: false };
-  }
-}
-
-/** What the content still says where the metadata are lost, or are those of another file. */
-async function inspectDamaged(
-  cluster: ClusterArchive,
-  name: WalName,
-  options: Signalled,
-): Promise<StoredState> {
-  await using object = await cluster.store.open(walKey(cluster.name, name), options);
-  const isOther = object !== undefined && (await isReadable(object));
-  if (object === undefined || isOther) return { sha256: undefined, isWhole: false };
-  return { sha256: await digestOfFrame(object), isWhole: false };
-}
-
-async function isReadable(object: OpenObject): Promise<boolean> {
-  try {
-    await readMetadata(object);
-    return true;
-  } catch (error) {
-    if (isFailure(error, "corrupt")) return false;
-    throw error;
+    return { sha256: notedSha256 ?? metadata.sha256, isWhole: false };
   }
 }
 
@@ -64,11 +52,21 @@ export async function storedMetadata(
   name: WalName,
   options: Signalled,
 ): Promise<ObjectMetadata | "damaged" | undefined> {
-  await using object = await cluster.store.open(walKey(cluster.name, name), options);
+  const object = await cluster.store.open(walKey(cluster.name, name), options);
   if (object === undefined) return undefined;
+  await using opened = object;
+  const metadata = await metadataIn(opened, name);
+  return metadata === "another's" ? "damaged" : metadata;
+}
+
+/** Whether they can be believed, and are of this very file. */
+async function metadataIn(
+  object: OpenObject,
+  name: WalName,
+): Promise<ObjectMetadata | "damaged" | "another's"> {
   try {
     const { metadata } = await readMetadata(object);
-    return metadata.name === name.text ? metadata : "damaged";
+    return metadata.name === name.text ? metadata : "another's";
   } catch (error) {
     if (isFailure(error, "corrupt")) return "damaged";
     throw error;

@@ -236,6 +236,7 @@ export class DiskStore implements Store {
 }
 
 class OpenFile implements OpenObject {
+  readonly notedSha256 = undefined;
   readonly storedBytes: number;
   readonly #key: string;
   readonly #file: ReadableFile;

@@ -51,6 +51,7 @@ export class LanedStore implements Store {
     const use = new LanedUse(() => this.#laneOfKey(key), object);
     return {
       storedBytes: object.storedBytes,
+      notedSha256: object.notedSha256,
       read: (position, length) => use.run(() => object.read(position, length)),
       [Symbol.asyncDispose]: () => use[Symbol.asyncDispose](),
     };

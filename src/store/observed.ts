@@ -53,6 +53,7 @@ export class ObservedStore implements Store {
     if (object === undefined) return undefined;
     return {
       storedBytes: object.storedBytes,
+      notedSha256: object.notedSha256,
       read: (position, length) => this.#timed("read", () => object.read(position, length)),
       [Symbol.asyncDispose]: () => object[Symbol.asyncDispose](),
     };

@@ -6,7 +6,7 @@ import { clusterOfKey } from "./key.ts";
 import { Admission } from "./s3/admission.ts";
 import { StagedContent } from "./s3/content.ts";
 import { Creation } from "./s3/creation.ts";
-import { isMissing } from "./s3/failure.ts";
+import { isMissing, requireEtag } from "./s3/failure.ts";
 import { listClusters, listObjects } from "./s3/listing.ts";
 import { bodyOf, PROBES } from "./s3/probe.ts";
 import { openObject } from "./s3/reading.ts";
@@ -220,7 +220,8 @@ export class S3Store implements Store {
       async (attempt) => {
         const { signal } = attempt;
         try {
-          return await attempt.request("head", (bucket) => bucket.head(key, { signal }));
+          const found = await attempt.request("head", (bucket) => bucket.head(key, { signal }));
+          return requireEtag(found);
         } catch (error) {
           if (isMissing(error)) return undefined;
           throw error;

@@ -95,6 +95,11 @@ export interface ListedObject {
 export interface OpenObject extends AsyncDisposable {
   readonly storedBytes: number;
   /**
+   * Hex digest of the plain content, as the store has noted it beside the object. Where it has, no
+   * damage of what is read can hide what was archived. A directory has no place for it.
+   */
+  readonly notedSha256: string | undefined;
+  /**
    * Exactly `length` bytes from `position`; rejects with `corrupt` when the object ends earlier.
    */
   read(position: number, length: number): Promise<Buffer>;

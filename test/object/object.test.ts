@@ -36,6 +36,7 @@ async function encode(bytes: Buffer, chunkBytes = 65_536): Promise<Buffer> {
 function opened(stored: Buffer): OpenObject {
   return {
     storedBytes: stored.length,
+    notedSha256: undefined,
     read: async (position, length) => {
       if (position + length > stored.length) throw new WalarcError("corrupt", "too short");
       return stored.subarray(position, position + length);

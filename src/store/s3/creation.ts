@@ -2,7 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { WalarcError } from "../../errors.ts";
 import type { ObjectMetadata } from "../../object/metadata.ts";
-import { BrokenAnswer, isMissing, isPreconditionFailure } from "./failure.ts";
+import { BrokenAnswer, isMissing, isPreconditionFailure, requireEtag } from "./failure.ts";
 import type { Attempt, Retries } from "./retries.ts";
 import type { Answered, Body, Found, PutConditions } from "./wire.ts";
 
@@ -10,8 +10,8 @@ import type { Answered, Body, Found, PutConditions } from "./wire.ts";
 export interface Abilities {
   /** `x-amz-checksum-sha256` is taken, checked and echoed. */
   readonly checksum: boolean;
-  /** `If-Match` on a put is honoured. */
-  readonly ifMatch: boolean;
+  /** How `If-Match` on a put wants an ETag, where it is honoured: as it was told, or unquoted. */
+  readonly ifMatch: "quoted" | "bare" | undefined;
   /** DeleteObjects. */
   readonly removeMany: boolean;
 }
@@ -66,7 +66,7 @@ export class Creation {
   /** Puts an object in the place of exactly this one, where the server can tell. */
   async replaceExactly(put: Put, etag: string | undefined): Promise<void> {
     const mark = markOf(put);
-    const conditions = this.#abilities.ifMatch ? { ifMatch: etag } : {};
+    const conditions = { ifMatch: etagAs(this.#abilities.ifMatch, etag) };
     await this.#run(`repair "${put.key}"`, put, async (attempt) => {
       if ((await this.#attempt(attempt, { ...put, mark, conditions })) === "done") return;
       if ((await ownerOf(attempt, put.key, mark)) === "us") return;
@@ -113,6 +113,13 @@ export class Creation {
   }
 }
 
+/** What to send, where it is honoured; Ceph compares it with its own, which has no quotes. */
+export function etagAs(form: Abilities["ifMatch"], etag: string | undefined): string | undefined {
+  if (form === undefined || etag === undefined) return undefined;
+  const bare = etag.replaceAll('"', "");
+  return form === "bare" ? bare : `"${bare}"`;
+}
+
 /** User metadata, by which a put recognizes its object whatever became of the answer. */
 type Mark = Record<string, string>;
 
@@ -131,6 +138,12 @@ export function digestToCheck({ metadata }: Found): string | undefined {
   return metadata["sha256"] === undefined ? metadata[DIGEST] : undefined;
 }
 
+/** The digest of the archived WAL file, as its object was marked with it. */
+export function notedDigest({ metadata }: Found): string | undefined {
+  const noted = metadata["sha256"] ?? "";
+  return /^[0-9a-f]{64}$/.test(noted) ? noted : undefined;
+}
+
 async function ownerOf(
   attempt: Attempt,
   key: string,
@@ -138,7 +151,8 @@ async function ownerOf(
 ): Promise<"us" | "somebody" | "nobody"> {
   const { signal } = attempt;
   try {
-    const { metadata } = await attempt.request("head", (bucket) => bucket.head(key, { signal }));
+    const found = await attempt.request("head", (bucket) => bucket.head(key, { signal }));
+    const { metadata } = requireEtag(found);
     return [PUT_ID, DIGEST].every((name) => metadata[name] === mark[name]) ? "us" : "somebody";
   } catch (error) {
     if (isMissing(error)) return "nobody";

@@ -19,6 +19,12 @@ export class BrokenAnswer extends Error {
   }
 }
 
+/** Every S3 server gives an object's ETag; what answers 200 without one is something in between. */
+export function requireEtag<T extends { readonly etag: string | undefined }>(found: T): T {
+  if (found.etag === undefined) throw new BrokenAnswer("its answer is not that of an S3 server");
+  return found;
+}
+
 interface Reported {
   /** Code of S3, of the system (ECONNRESET) or name of the error. */
   readonly code: string;

@@ -2,7 +2,7 @@
 import { createHash, randomUUID } from "node:crypto";
 import { WalarcError } from "../../errors.ts";
 import type { Signalled } from "../store.ts";
-import type { Abilities } from "./creation.ts";
+import { type Abilities, etagAs } from "./creation.ts";
 import { BrokenAnswer, isPreconditionFailure, isUnsupported, verdictOf } from "./failure.ts";
 import { removeBatch, removeObject } from "./removal.ts";
 import type { Attempt, Retries } from "./retries.ts";
@@ -11,7 +11,7 @@ import type { Answered, Body, PutConditions } from "./wire.ts";
 /** Beside all clusters, where no listing of ours looks. */
 export const PROBES = "probes/";
 const RACERS = 16;
-const WRONG_ETAG = '"00000000000000000000000000000000"';
+const WRONG_ETAG = "00000000000000000000000000000000";
 
 /**
  * Puts small objects under keys of its own and removes them again. Rejects with `usage` when the
@@ -97,19 +97,24 @@ async function wins(attempt: Attempt, key: string, body: Body): Promise<boolean>
   }
 }
 
-async function probeIfMatch(attempt: Attempt, key: string): Promise<boolean> {
-  const { etag } = await put(attempt, key, bodyOf("first"), { hasChecksum: false });
-  if (etag === undefined) return false;
-  const replaces = async (ifMatch: string): Promise<boolean> => {
+async function probeIfMatch(attempt: Attempt, key: string): Promise<Abilities["ifMatch"]> {
+  const body = bodyOf("the same each time, and so its ETag");
+  const { etag } = await put(attempt, key, body, { hasChecksum: false });
+  const replaces = async (ifMatch: string | undefined): Promise<boolean> => {
     try {
-      await put(attempt, key, bodyOf("second"), { ifMatch, hasChecksum: false });
+      await put(attempt, key, body, { ifMatch, hasChecksum: false });
       return true;
     } catch (error) {
       if (verdictOf(error) === "never") return false;
       throw error;
     }
   };
-  return !(await replaces(WRONG_ETAG)) && (await replaces(etag));
+  if (etag === undefined) return undefined;
+  for (const form of ["quoted", "bare"] as const) {
+    const honours = await replaces(etagAs(form, etag));
+    if (honours && !(await replaces(etagAs(form, WRONG_ETAG)))) return form;
+  }
+  return undefined;
 }
 
 async function put(

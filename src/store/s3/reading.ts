@@ -4,8 +4,8 @@ import type { Readable } from "node:stream";
 import { WalarcError } from "../../errors.ts";
 import type { MemoryBudget } from "../../object/verify.ts";
 import type { OpenObject, Signalled } from "../store.ts";
-import { digestToCheck } from "./creation.ts";
-import { BrokenAnswer, isAbsent } from "./failure.ts";
+import { digestToCheck, notedDigest } from "./creation.ts";
+import { BrokenAnswer, isAbsent, requireEtag } from "./failure.ts";
 import type { Retries } from "./retries.ts";
 import type { Found } from "./wire.ts";
 
@@ -30,7 +30,7 @@ export async function openObject(
     async (attempt) => {
       try {
         return await attempt.request("get", async (bucket) => {
-          const found = await bucket.get(key, { signal: attempt.signal });
+          const found = requireEtag(await bucket.get(key, { signal: attempt.signal }));
           const sizeBytes = found.sizeBytes ?? WHOLE_BYTES_MAX;
           if (sizeBytes > WHOLE_BYTES_MAX || !budget.take(sizeBytes)) {
             found.body.destroy();
@@ -60,7 +60,7 @@ async function wholeObject(
   if (digest !== undefined && digest !== createHash("sha256").update(bytes).digest("hex")) {
     throw new BrokenAnswer("the object is not what was put", { isDamage: true });
   }
-  return new WholeObject(key, bytes, stack.move());
+  return new WholeObject(key, { found, bytes, memory: stack.move() });
 }
 
 /**
@@ -92,15 +92,17 @@ function requireSize(bytes: Buffer, sizeBytes: number): void {
 
 class WholeObject implements OpenObject {
   readonly storedBytes: number;
+  readonly notedSha256: string | undefined;
   readonly #key: string;
   readonly #memory: Disposable;
   #bytes: Buffer;
 
-  constructor(key: string, bytes: Buffer, memory: Disposable) {
+  constructor(key: string, parts: { found: Found; bytes: Buffer; memory: Disposable }) {
     this.#key = key;
-    this.#bytes = bytes;
-    this.#memory = memory;
-    this.storedBytes = bytes.length;
+    this.#bytes = parts.bytes;
+    this.#memory = parts.memory;
+    this.storedBytes = parts.bytes.length;
+    this.notedSha256 = notedDigest(parts.found);
   }
 
   async read(position: number, length: number): Promise<Buffer> {
@@ -117,6 +119,7 @@ class WholeObject implements OpenObject {
 /** Read through a window that moves on with the reader. */
 class PiecemealObject implements OpenObject {
   readonly storedBytes: number;
+  readonly notedSha256: string | undefined;
   readonly #retries: Retries;
   readonly #key: string;
   readonly #etag: string | undefined;
@@ -132,6 +135,7 @@ class PiecemealObject implements OpenObject {
     this.#key = key;
     this.#etag = found.etag;
     this.storedBytes = found.sizeBytes;
+    this.notedSha256 = notedDigest(found);
   }
 
   async read(position: number, length: number): Promise<Buffer> {
@@ -157,7 +161,7 @@ class PiecemealObject implements OpenObject {
         return attempt.request("get", async (bucket) => {
           const { signal } = attempt;
           const same = this.#etag === undefined ? {} : { ifMatch: this.#etag };
-          const found = await bucket.get(this.#key, { range, ...same, signal });
+          const found = requireEtag(await bucket.get(this.#key, { range, ...same, signal }));
           const body = await collect(found.body, size);
           requireSize(body, size);
           return body;
