@@ -38,7 +38,11 @@ export async function fetchWalFile(
   if (object === undefined) throw explainMiss(cluster, name);
   using _place = await cluster.fetches.enter({ signal });
   try {
-    const verified = await verifyObject(object, { name: name.text, budget: cluster.budget });
+    const verified = await verifyObject(object, {
+      name: name.text,
+      budget: cluster.budget,
+      proof: "stored",
+    });
     await requireSameCluster(cluster, verified);
     cluster.damaged.delete(name.text);
     return verified;

@@ -108,7 +108,11 @@ async function readWhole(
 ): Promise<Buffer> {
   const object = await cluster.store.open(walKey(cluster.name, name), options);
   if (object === undefined) return Buffer.alloc(0);
-  await using verified = await verifyObject(object, { name: name.text, budget: cluster.budget });
+  await using verified = await verifyObject(object, {
+    name: name.text,
+    budget: cluster.budget,
+    proof: "content",
+  });
   return Buffer.concat(await Array.fromAsync(verified.plain()));
 }
 

@@ -59,15 +59,18 @@ export async function* encodeObject(
   digest.catch(() => {});
 
   let frameBytes = 0;
+  const frameHash = createHash("sha256");
   try {
     for await (const chunk of zstd as AsyncIterable<Buffer>) {
       frameBytes += chunk.length;
+      frameHash.update(chunk);
       yield chunk;
     }
   } finally {
     zstd.destroy();
   }
-  yield trailerOf(await options.describe(await digest), { frameBytes });
+  const metadata = await options.describe(await digest);
+  yield trailerOf(metadata, { frameBytes, frameSha256: frameHash.digest("hex") });
 }
 
 /** Feeds the compressor block by block; hashing one block overlaps with compressing the last. */

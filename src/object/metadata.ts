@@ -34,15 +34,26 @@ export const FOOTER_BYTES = 24;
 /** Reading so many bytes from the end always finds the metadata. */
 export const TRAILER_BYTES_MAX = SKIPPABLE_HEADER_BYTES + METADATA_BYTES_MAX + FOOTER_BYTES;
 
-export function trailerOf(metadata: ObjectMetadata, options: { frameBytes: number }): Buffer {
-  const json = Buffer.from(JSON.stringify(metadata));
+/** What is known of the zstd frame. */
+export interface FrameDigest {
+  readonly frameBytes: number;
+  /**
+   * Hex digest of the compressed bytes, a tenth of the plain ones: what proves an object for every
+   * fetch without decompressing it. Objects of version 0.1.0 may lack it.
+   */
+  readonly frameSha256: string | undefined;
+}
+
+export function trailerOf(metadata: ObjectMetadata, frame: FrameDigest): Buffer {
+  const { frameSha256 } = frame;
+  const json = Buffer.from(JSON.stringify({ ...metadata, frameSha256 }));
   if (json.length > METADATA_BYTES_MAX) throw new Error(`metadata of ${json.length} bytes`);
   const trailer = Buffer.alloc(SKIPPABLE_HEADER_BYTES + json.length + FOOTER_BYTES);
   trailer.writeUInt32LE(SKIPPABLE_MAGIC, 0);
   trailer.writeUInt32LE(json.length + FOOTER_BYTES, 4);
   json.copy(trailer, SKIPPABLE_HEADER_BYTES);
   const footer = trailer.subarray(trailer.length - FOOTER_BYTES);
-  footer.writeBigUInt64LE(BigInt(options.frameBytes), 0);
+  footer.writeBigUInt64LE(BigInt(frame.frameBytes), 0);
   footer.writeUInt32LE(json.length, 8);
   footer.writeUInt32LE(crc32(json), 12);
   FOOTER_MAGIC.copy(footer, 16);
@@ -56,7 +67,7 @@ export function trailerOf(metadata: ObjectMetadata, options: { frameBytes: numbe
 export function parseTrailer(
   tail: Buffer,
   options: { storedBytes: number },
-): { metadata: ObjectMetadata; frameBytes: number } {
+): { metadata: ObjectMetadata } & FrameDigest {
   if (tail.length < FOOTER_BYTES + SKIPPABLE_HEADER_BYTES) throw damaged("it is too short");
   const footer = tail.subarray(tail.length - FOOTER_BYTES);
   if (!footer.subarray(16).equals(FOOTER_MAGIC)) throw damaged("it does not end in a footer");
@@ -75,24 +86,32 @@ export function parseTrailer(
   }
   const json = trailer.subarray(SKIPPABLE_HEADER_BYTES, SKIPPABLE_HEADER_BYTES + jsonBytes);
   if (crc32(json) !== footer.readUInt32LE(12)) throw damaged("its metadata fail their checksum");
-  return { metadata: requireMetadata(json.toString()), frameBytes };
+  return { ...requireMetadata(json.toString()), frameBytes };
 }
 
-function requireMetadata(json: string): ObjectMetadata {
-  const value = parseJson(json) as Partial<Record<keyof ObjectMetadata, unknown>> | null;
-  const identifier = value?.systemIdentifier;
+function requireMetadata(json: string): {
+  metadata: ObjectMetadata;
+  frameSha256: string | undefined;
+} {
+  const found = parseJson(json) as Partial<Record<string, unknown>> | null;
+  const { frameSha256, ...value } = found ?? {};
+  const identifier = value["systemIdentifier"];
   if (
-    typeof value?.name !== "string" ||
-    typeof value.sha256 !== "string" ||
-    !/^[0-9a-f]{64}$/.test(value.sha256) ||
-    !Number.isSafeInteger(value.sizeBytes) ||
+    typeof value["name"] !== "string" ||
+    !isDigest(value["sha256"]) ||
+    !(frameSha256 === undefined || isDigest(frameSha256)) ||
+    !Number.isSafeInteger(value["sizeBytes"]) ||
     !(identifier === null || typeof identifier === "string") ||
-    !Number.isSafeInteger(value.timeline) ||
-    typeof value.archivedAt !== "string"
+    !Number.isSafeInteger(value["timeline"]) ||
+    typeof value["archivedAt"] !== "string"
   ) {
     throw damaged("its metadata are incomplete");
   }
-  return value as ObjectMetadata;
+  return { metadata: value as unknown as ObjectMetadata, frameSha256 };
+}
+
+function isDigest(value: unknown): value is string {
+  return typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
 }
 
 function parseJson(json: string): unknown {

@@ -1,27 +1,46 @@
-/** Reading objects back: nothing is handed out before every byte of it was checked. */
+/** Reading objects back: nothing is handed out before every stored byte of it was checked. */
 import { createHash } from "node:crypto";
 import { createZstdDecompress, type ZstdDecompress } from "node:zlib";
 import { isFailure } from "../errors.ts";
 import type { OpenObject } from "../store/store.ts";
 import { BLOCK_BYTES } from "./encode.ts";
-import { damaged, type ObjectMetadata, parseTrailer, TRAILER_BYTES_MAX } from "./metadata.ts";
+import {
+  damaged,
+  type FrameDigest,
+  type ObjectMetadata,
+  parseTrailer,
+  TRAILER_BYTES_MAX,
+} from "./metadata.ts";
 import { FrameWalk } from "./zstd-frame.ts";
 
-/** An object whose whole content was decompressed and agrees with its digest. Dispose it. */
+/** An object that proved to be what was stored. Dispose it. */
 export interface VerifiedObject extends AsyncDisposable {
   readonly metadata: ObjectMetadata;
   /** Size of the zstd frame. */
   readonly frameBytes: number;
   /** The zstd frame as stored. */
   frame(): AsyncIterable<Buffer>;
-  /** The plain bytes. */
+  /** The plain bytes. Rejects with `corrupt` before the last of them should they fail their digest. */
   plain(): AsyncIterable<Buffer>;
 }
+
+export interface VerifyOptions {
+  readonly name: string;
+  readonly budget: MemoryBudget;
+  /**
+   * `stored`: its bytes agree with the digest taken when they were written. `content`: they also
+   * decompress to the content that was pushed, which costs twenty times as much.
+   */
+  readonly proof: "stored" | "content";
+}
+
+/** An object that is no larger is read in one piece, and once only. */
+const WHOLE_BYTES_MAX = 32 * 1024 * 1024;
 
 /** Rejects with `corrupt` when the trailer is damaged. Reads the trailer alone. */
 export async function readMetadata(
   object: OpenObject,
-): Promise<{ metadata: ObjectMetadata; frameBytes: number }> {
+): Promise<{ metadata: ObjectMetadata } & FrameDigest> {
   const tailBytes = Math.min(object.storedBytes, TRAILER_BYTES_MAX);
   const tail = await object.read(object.storedBytes - tailBytes, tailBytes);
   return parseTrailer(tail, { storedBytes: object.storedBytes });
@@ -31,39 +50,75 @@ export async function readMetadata(
  * Reads the whole object and resolves once it proved to be what was stored; rejects with `corrupt`
  * otherwise. Takes the object over: it is closed on failure, and with the result.
  *
- * Plain bytes are kept for `plain()` as far as `budget` allows; beyond that they are decompressed
- * a second time, which costs CPU but no memory.
+ * The stored bytes are kept in memory as far as `budget` allows, so that what was proven is what is
+ * handed out; beyond that they are read and proven a second time.
  */
 export async function verifyObject(
   object: OpenObject,
-  options: { name: string; budget: MemoryBudget },
+  options: VerifyOptions,
 ): Promise<VerifiedObject> {
   await using stack = new AsyncDisposableStack();
   stack.use(object);
-  const { metadata, frameBytes } = await readMetadata(object);
+  const { storedBytes } = object;
+  const isKept = storedBytes <= WHOLE_BYTES_MAX && options.budget.take(storedBytes);
+  if (isKept) stack.defer(() => options.budget.giveBack(storedBytes));
+  const kept = isKept ? await object.read(0, storedBytes) : undefined;
+
+  const found =
+    kept === undefined ? await readMetadata(object) : parseTrailer(kept, { storedBytes });
+  const { metadata, frameBytes } = found;
   if (metadata.name !== options.name) throw damaged(`it says that it is "${metadata.name}"`);
-
-  const kept = options.budget.take(metadata.sizeBytes) ? new Array<Buffer>() : undefined;
-  if (kept !== undefined) stack.defer(() => options.budget.giveBack(metadata.sizeBytes));
-  const hash = createHash("sha256");
-  let sizeBytes = 0;
-  for await (const chunk of decompress(framesOf(object, frameBytes))) {
-    sizeBytes += chunk.length;
-    if (sizeBytes > metadata.sizeBytes) throw damaged("it holds more than its metadata say");
-    hash.update(chunk);
-    kept?.push(chunk);
+  const read = () =>
+    kept === undefined ? framesOf(object, frameBytes) : each(kept.subarray(0, frameBytes));
+  const frameSha256 = await digestOf(read());
+  // Some bits mean nothing to zstd: it is the content that counts.
+  if (options.proof === "content" || frameSha256 !== found.frameSha256) {
+    await drain(proven(decompress(read()), metadata));
   }
-  if (sizeBytes !== metadata.sizeBytes) throw damaged("it holds less than its metadata say");
-  if (hash.digest("hex") !== metadata.sha256) throw damaged("its content fails its sha256");
 
+  const frame = () =>
+    kept === undefined ? proven(read(), { sha256: frameSha256, sizeBytes: frameBytes }) : read();
   const owned = stack.move();
   return {
     metadata,
     frameBytes,
-    frame: () => framesOf(object, frameBytes),
-    plain: () => (kept === undefined ? decompress(framesOf(object, frameBytes)) : each(kept)),
+    frame,
+    plain: () => proven(decompress(frame()), metadata),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+async function digestOf(bytes: AsyncIterable<Buffer>): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of bytes) hash.update(chunk);
+  return hash.digest("hex");
+}
+
+/**
+ * The same bytes; rejects with `corrupt` in the place of the last of them unless all agree with
+ * their digest, so that whoever reads them never has a whole file that is wrong.
+ */
+async function* proven(
+  bytes: AsyncIterable<Buffer>,
+  digest: { readonly sha256: string; readonly sizeBytes: number },
+): AsyncGenerator<Buffer, void, void> {
+  const hash = createHash("sha256");
+  let sizeBytes = 0;
+  let last: Buffer | undefined;
+  for await (const chunk of bytes) {
+    if (last !== undefined) yield last;
+    sizeBytes += chunk.length;
+    if (sizeBytes > digest.sizeBytes) throw damaged("it holds more than its metadata say");
+    hash.update(chunk);
+    last = chunk;
+  }
+  if (sizeBytes !== digest.sizeBytes) throw damaged("it holds less than its metadata say");
+  if (hash.digest("hex") !== digest.sha256) throw damaged("its content fails its sha256");
+  if (last !== undefined) yield last;
+}
+
+async function drain(bytes: AsyncIterable<Buffer>): Promise<void> {
+  for await (const _ of bytes);
 }
 
 /**
@@ -95,7 +150,7 @@ async function endOfFrame(object: OpenObject): Promise<number | undefined> {
   return undefined;
 }
 
-/** Plain bytes that may be held in memory at once, by everybody together. */
+/** Bytes that may be held in memory at once, by everybody together. */
 export class MemoryBudget {
   #leftBytes: number;
 
@@ -157,6 +212,6 @@ function isZstdError(error: unknown): boolean {
   return !isFailure(error, "corrupt") && typeof code === "string" && /^(ZSTD_|Z_|ERR_)/.test(code);
 }
 
-async function* each(chunks: readonly Buffer[]): AsyncGenerator<Buffer> {
-  yield* chunks;
+async function* each(bytes: Buffer): AsyncGenerator<Buffer> {
+  if (bytes.length > 0) yield bytes;
 }

@@ -2,8 +2,13 @@ import { execFileSync } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
 import { BLOCK_BYTES, encodeObject, type PlainDigest } from "../../src/object/encode.ts";
-import { parseTrailer } from "../../src/object/metadata.ts";
-import { MemoryBudget, readMetadata, verifyObject } from "../../src/object/verify.ts";
+import { type ObjectMetadata, parseTrailer, trailerOf } from "../../src/object/metadata.ts";
+import {
+  MemoryBudget,
+  readMetadata,
+  type VerifyOptions,
+  verifyObject,
+} from "../../src/object/verify.ts";
 import type { OpenObject } from "../../src/store/store.ts";
 import { WalarcError } from "../../src/errors.ts";
 
@@ -45,9 +50,14 @@ function opened(stored: Buffer): OpenObject {
   };
 }
 
-async function readBack(stored: Buffer, options = { name: NAME, budget: budget() }) {
-  await using verified = await verifyObject(opened(stored), options);
+async function readBack(stored: Buffer, options: Partial<VerifyOptions> = {}) {
+  const wanted = { name: NAME, budget: budget(), proof: "stored" as const, ...options };
+  await using verified = await verifyObject(opened(stored), wanted);
   return Buffer.concat(await Array.fromAsync(verified.plain()));
+}
+
+async function verified(stored: Buffer, proof: VerifyOptions["proof"]) {
+  return verifyObject(opened(stored), { name: NAME, budget: budget(), proof });
 }
 
 test.each([1, 40, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES, 5_000_000])(
@@ -56,8 +66,9 @@ test.each([1, 40, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES
     const bytes = content(sizeBytes);
     const stored = await encode(bytes);
     expect((await readBack(stored)).equals(bytes)).toBe(true);
-    const poor = { name: NAME, budget: new MemoryBudget(0) };
+    const poor = { budget: new MemoryBudget(0) };
     expect((await readBack(stored, poor)).equals(bytes)).toBe(true);
+    expect((await readBack(stored, { proof: "content" })).equals(bytes)).toBe(true);
   },
 );
 
@@ -101,7 +112,7 @@ test("the metadata are found from the end of the object alone", async () => {
   expect(() => parseTrailer(stored.subarray(-20), { storedBytes: stored.length })).toThrow(/short/);
 });
 
-test("no flipped bit anywhere in an object ever changes what is served", async () => {
+test("no flipped bit anywhere in an object ever changes what is served, or is found too late", async () => {
   const bytes = content(20_000);
   const stored = await encode(bytes);
   let refused = 0;
@@ -109,11 +120,13 @@ test("no flipped bit anywhere in an object ever changes what is served", async (
     const flipped = Buffer.from(stored);
     flipped[at] = flipped[at]! ^ (1 << (at % 8));
     // zstd has bits that mean nothing; one of those may flip and the content still be proven.
-    const served = await readBack(flipped).catch((error: unknown) => {
+    const object = await verified(flipped, "stored").catch((error: unknown) => {
       expect(error, `byte ${at}`).toMatchObject({ code: "corrupt" });
       refused += 1;
     });
-    if (served !== undefined) expect(served.equals(bytes), `byte ${at}`).toBe(true);
+    if (object === undefined) continue;
+    const served = Buffer.concat(await Array.fromAsync(object.plain()));
+    expect(served.equals(bytes), `byte ${at}`).toBe(true);
   }
   expect(refused).toBeGreaterThan((stored.length / 7) * 0.99);
 });
@@ -125,17 +138,65 @@ test("no cut, lengthened or misplaced object is ever served", async () => {
   }
   const longer = Buffer.concat([stored, Buffer.from("x")]);
   await expect(readBack(longer)).rejects.toMatchObject({ code: "corrupt" });
-  const elsewhere = { name: "00000001000000000000000B", budget: budget() };
+  const elsewhere = { name: "00000001000000000000000B" };
   await expect(readBack(stored, elsewhere)).rejects.toMatchObject({ code: "corrupt" });
+});
+
+/** The same object with other metadata, and a trailer that agrees with itself. */
+function retold(
+  stored: Buffer,
+  change: Partial<ObjectMetadata>,
+  frameSha256?: (found: string | undefined) => string | undefined,
+): Buffer {
+  const found = parseTrailer(stored, { storedBytes: stored.length });
+  const { frameBytes } = found;
+  const frame = { frameBytes, frameSha256: (frameSha256 ?? ((same) => same))(found.frameSha256) };
+  const trailer = trailerOf({ ...found.metadata, ...change }, frame);
+  return Buffer.concat([stored.subarray(0, frameBytes), trailer]);
+}
+
+test("an object without a digest of its frame, as of earlier versions, is proven by its content", async () => {
+  const bytes = content(BLOCK_BYTES + 5);
+  const older = retold(await encode(bytes), {}, () => undefined);
+  expect((await readBack(older)).equals(bytes)).toBe(true);
+  const wrong = retold(older, { sha256: "0".repeat(64) });
+  await expect(verified(wrong, "stored")).rejects.toMatchObject({ code: "corrupt" });
+});
+
+test("content that was not what was pushed when it was written is never served whole", async () => {
+  const bytes = content(3 * BLOCK_BYTES);
+  const wrong = retold(await encode(bytes), { sha256: "0".repeat(64) });
+  await expect(verified(wrong, "content")).rejects.toMatchObject({ code: "corrupt" });
+
+  await using object = await verified(wrong, "stored");
+  const served: Buffer[] = [];
+  const serving = (async () => {
+    for await (const chunk of object.plain()) served.push(chunk);
+  })();
+  await expect(serving).rejects.toMatchObject({ code: "corrupt" });
+  expect(Buffer.concat(served).length).toBeLessThan(bytes.length);
+});
+
+test("what fails its digest only when it is read a second time is never served whole", async () => {
+  const bytes = content(3 * BLOCK_BYTES);
+  const stored = await encode(bytes);
+  const poor = { name: NAME, budget: new MemoryBudget(0), proof: "stored" as const };
+  for (const form of ["frame", "plain"] as const) {
+    const changing = Buffer.from(stored);
+    await using object = await verifyObject(opened(changing), poor);
+    changing[100_000] = changing[100_000]! ^ 1;
+    const serving = Array.fromAsync(object[form]());
+    await expect(serving, form).rejects.toMatchObject({ code: "corrupt" });
+  }
 });
 
 test("memory is given back, also by objects that fail", async () => {
   const memory = new MemoryBudget(20_000);
   const stored = await encode(content(20_000));
-  await readBack(stored, { name: NAME, budget: memory });
+  await readBack(stored, { budget: memory });
   const flipped = Buffer.from(stored);
   flipped[100] = flipped[100]! ^ 1;
-  await expect(readBack(flipped, { name: NAME, budget: memory })).rejects.toThrow();
+  await expect(readBack(flipped, { budget: memory })).rejects.toThrow();
   expect(memory.take(20_000)).toBe(true);
 });
 
