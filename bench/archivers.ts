@@ -82,17 +82,11 @@ async function openWalarc(backlog: Backlog, way: "host" | "socket" | "tcp"): Pro
     moreConfig: `[clusters.warm]
 [clusters.bench]
 ${own}
-[[tokens]]
-name = "bench"
-sha256 = "${token.sha256}"
-clusters = ["*"]
-scopes = ["push", "fetch"]
-`,
+${token.config}`,
   });
   await daemon.start();
   await warmUp(daemon);
-  const server =
-    way === "tcp" ? `${daemon.tcpUrl} --token-file ${token.file}` : `unix:${daemon.socketPath}`;
+  const server = way === "tcp" ? `${daemon.tcpUrl} ${token.option}` : `unix:${daemon.socketPath}`;
   const options = `--cluster bench --server ${server}`;
   return {
     push: `${installation.walarc} push ${options} %p`,

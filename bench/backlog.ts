@@ -1,5 +1,4 @@
 /** A real server with a backlog of real WAL that can be archived, and replayed, again and again. */
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
@@ -9,6 +8,7 @@ import { type Installation, installWalarc } from "../test/support/installation.t
 import { PostgresCluster } from "../test/support/postgres.ts";
 import { findPostgres, type PostgresPrograms } from "../test/support/postgres-programs.ts";
 import { Workspace } from "../test/support/workspace.ts";
+import { type BenchToken, makeToken } from "./token.ts";
 
 const SCALE = 50;
 const SEGMENT_NAME = /^([0-9A-F]{24})\.(ready|done)$/;
@@ -35,7 +35,7 @@ export class Backlog implements AsyncDisposable {
   readonly segments: readonly string[];
   /** Where the newest of them ends. */
   readonly endLsn: string;
-  readonly token: { readonly file: string; readonly sha256: string };
+  readonly token: BenchToken;
   readonly #stack: AsyncDisposableStack;
 
   private constructor(
@@ -154,10 +154,4 @@ async function alter(postgres: PostgresCluster, settings: Record<string, string>
     await postgres.query(`alter system set ${name} = '${value.replaceAll("'", "''")}'`);
   }
   await postgres.query("select pg_reload_conf()");
-}
-
-async function makeToken(workspace: Workspace): Promise<{ file: string; sha256: string }> {
-  const token = "walarc_bench";
-  const file = await workspace.writeFile(workspace.path("token"), token, 0o600);
-  return { file, sha256: createHash("sha256").update(token).digest("hex") };
 }

@@ -27,6 +27,8 @@ export class CpuGroup implements Disposable {
 
   /** Takes a process in, with all its children; the count begins anew. */
   add(pid: number): void {
+    // What it starts from now on is a member by itself.
+    this.#move(pid, this.#directory);
     for (const member of familyOf(pid)) this.#move(member, this.#directory);
     this.restart();
   }

@@ -1,6 +1,8 @@
 /** `npm run bench [NAME…]`: all tools in one run, interleaved; figures are medians and ratios. */
 import { Backlog } from "./backlog.ts";
+import { benchCommands } from "./commands.ts";
 import { benchDrain } from "./drain.ts";
+import { benchMemory } from "./memory.ts";
 import { benchReplay } from "./replay.ts";
 import { benchRetention } from "./retention.ts";
 import { benchScale } from "./scale.ts";
@@ -23,12 +25,16 @@ if (isWanted("segments")) {
   await benchFetch(stage);
   await benchConcurrency(stage);
 }
-if (isWanted("drain") || isWanted("replay")) {
-  const segments = Math.max(isWanted("drain") ? DRAINED : 0, isWanted("replay") ? REPLAYED : 0);
+const needs = { drain: DRAINED, replay: REPLAYED, commands: SEGMENTS };
+const needed = Object.entries(needs).filter(([name]) => isWanted(name));
+if (needed.length > 0) {
+  const segments = Math.max(...needed.map(([, count]) => count));
   await using backlog = await Backlog.make({ segments });
   if (isWanted("drain")) await benchDrain(backlog, { segments: DRAINED, rounds: ROUNDS });
+  if (isWanted("commands")) await benchCommands(backlog, { segments: SEGMENTS });
   if (isWanted("replay")) await benchReplay(backlog, { rounds: ROUNDS });
 }
+if (isWanted("memory")) await benchMemory();
 if (isWanted("scale")) await benchScale();
 if (isWanted("retention")) await benchRetention();
 if (isWanted("spool")) await benchSpool();

@@ -3,14 +3,20 @@ import { execFileSync } from "node:child_process";
 import { closeSync, openSync } from "node:fs";
 import { mkdir, open } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { WalarcDaemon } from "../test/support/daemon.ts";
 import { installWalarc } from "../test/support/installation.ts";
-import { segmentNameOf } from "../test/support/wal-maker.ts";
+import { pushWal } from "../test/support/wal-http.ts";
+import { makeSegment, segmentNameOf } from "../test/support/wal-maker.ts";
 import { Workspace } from "../test/support/workspace.ts";
-import { median, Standing, timed } from "./measure.ts";
+import { median, type Sample, Standing, timed } from "./measure.ts";
 import { printTable, type Row } from "./table.ts";
 
+const SIZES = [10, 1_000_000];
 const ASKED = 200;
+const PUSHED = 30;
+/** A daemon's first pushes cost several times more than later ones. */
+const WARM_UP = 12;
 
 /** Empty objects: status and misses are answered from names, and a million whole ones would be 2 TB. */
 export async function fillStore(directory: string, segments: number): Promise<void> {
@@ -35,31 +41,67 @@ async function writeFile(path: string, text: string): Promise<void> {
   await file.writeFile(text);
 }
 
+/** Both archives are served at the same time, and asked in turn. */
 export async function benchScale(): Promise<void> {
-  const rows: Row[] = [];
-  for (const segments of [10, 1_000_000]) {
-    await using workspace = await Workspace.create();
+  await using stack = new AsyncDisposableStack();
+  const archives: { segments: number; startMs: number; daemon: WalarcDaemon }[] = [];
+  for (const segments of SIZES) {
+    const workspace = stack.use(await Workspace.create());
     const installation = await installWalarc(workspace);
     const storeDirectory = workspace.path("store");
     await fillStore(storeDirectory, segments);
     const { uid, gid } = workspace.account;
     if (process.getuid?.() === 0) execFileSync("chown", ["-R", `${uid}:${gid}`, storeDirectory]);
-    await using daemon = await WalarcDaemon.prepare({ workspace, installation, storeDirectory });
+    const daemon = await WalarcDaemon.prepare({ workspace, installation, storeDirectory });
+    stack.use(daemon);
     const { wallMs: startMs } = await timed(() => daemon.start());
-    const miss = segmentNameOf({ number: segments + 5 });
-    const statusMs = await askMany(daemon, "/v1/clusters/bench", 200);
-    const absentMs = await askMany(daemon, `/v1/clusters/bench/wal/${miss}`, 404);
+    archives.push({ segments, startMs, daemon });
+  }
+  for (const { daemon } of archives) await idle(daemon);
+  const pushes = await pushInTurn(archives);
+  const rows: Row[] = [];
+  for (const [index, { segments, startMs, daemon }] of archives.entries()) {
+    const miss = segmentNameOf({ number: segments + 500 });
     rows.push({
       name: `${segments} segments`,
       figures: {
         "start ms": startMs,
-        "status ms": statusMs,
-        "absent ms": absentMs,
+        "push ms": median(pushes[index]!.map(({ wallMs }) => wallMs)),
+        "push CPU ms": median(pushes[index]!.map(({ cpuMs }) => cpuMs)),
+        "status ms": await askMany(daemon, "/v1/clusters/bench", 200),
+        "absent ms": await askMany(daemon, `/v1/clusters/bench/wal/${miss}`, 404),
         "daemon peak MB": new Standing(daemon.pid).peakMb,
       },
     });
   }
   printTable(`answers of the daemon, medians of ${ASKED}`, rows, { ratioTo: "10 segments" });
+}
+
+/** Of each archive, what pushing its next segments costs. */
+async function pushInTurn(
+  archives: readonly { segments: number; daemon: WalarcDaemon }[],
+): Promise<Sample[][]> {
+  const samples = archives.map(() => new Array<Sample>());
+  for (let turn = 1; turn <= WARM_UP + PUSHED; turn += 1) {
+    for (const [index, { segments, daemon }] of archives.entries()) {
+      const file = makeSegment({ number: segments + turn, content: "mixed" });
+      const standing = new Standing(daemon.pid);
+      const { socketPath } = daemon;
+      const { value, wallMs } = await timed(() => pushWal(file, { socketPath, cluster: "bench" }));
+      if (value.status !== 201) throw new Error(`a push was answered ${value.status}`);
+      if (turn > WARM_UP) samples[index]!.push({ wallMs, cpuMs: standing.cpuMs });
+    }
+  }
+  return samples;
+}
+
+/** Resolves when the daemon has done what it does after its start: it counts sizes for a while. */
+async function idle(daemon: WalarcDaemon): Promise<void> {
+  for (let cpuMs = Number.POSITIVE_INFINITY; cpuMs > 50; ) {
+    const standing = new Standing(daemon.pid);
+    await delay(1000);
+    cpuMs = standing.cpuMs;
+  }
 }
 
 async function askMany(daemon: WalarcDaemon, path: string, status: number): Promise<number> {
