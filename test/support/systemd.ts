@@ -53,6 +53,17 @@ exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
   ${SYSTEMD} --system --unit=test.target --log-target=journal --show-status=no
 `;
 
+export interface BootOptions {
+  /** An empty directory for it. */
+  readonly base: string;
+  /** A directory whose content comes over the root. */
+  readonly added: string;
+  /** A file for what systemd and the boot say. */
+  readonly log: string;
+  /** A network namespace, by name; without one it shares this machine's network. */
+  readonly network?: string;
+}
+
 /** systemd as PID 1 of namespaces of its own, on a copy of this machine that vanishes with it. */
 export class Systemd implements AsyncDisposable {
   readonly #child: ChildProcess;
@@ -67,23 +78,22 @@ export class Systemd implements AsyncDisposable {
   }
 
   /**
-   * Boots it. `added` is a directory whose content comes over the root, `base` an empty one.
-   * Rejects where the machine, or the right to make namespaces, does not allow it.
+   * Boots it. Rejects where the machine, or the right to make namespaces, does not allow it.
    */
-  static async boot(options: { base: string; added: string; log: string }): Promise<Systemd> {
-    const { base, added, log } = options;
+  static async boot(options: BootOptions): Promise<Systemd> {
+    const { base, added, log, network } = options;
     if (process.getuid?.() !== 0) throw new Error("only root can boot systemd");
     if (!existsSync(SYSTEMD)) throw new Error("systemd is not installed");
     const cgroup = makeCgroup();
     const namespaces = ["mount", "pid", "cgroup", "uts", "ipc"].map((name) => `--${name}`);
     const unshare = ["unshare", ...namespaces, "--fork", "--kill-child=KILL"];
     const enter = 'echo $$ > "$0/cgroup.procs" && exec "$@"';
+    const place = network === undefined ? [] : ["ip", "netns", "exec", network];
+    const boot = ["/bin/sh", "-c", BOOT, "boot", base, added, log];
     const output = openSync(log, "a");
-    const child = spawn(
-      "/bin/sh",
-      ["-c", enter, cgroup, ...unshare, "/bin/sh", "-c", BOOT, "boot", base, added, log],
-      { stdio: ["ignore", output, output] },
-    );
+    const child = spawn("/bin/sh", ["-c", enter, cgroup, ...place, ...unshare, ...boot], {
+      stdio: ["ignore", output, output],
+    });
     const systemd = new Systemd(child, { cgroup, log });
     try {
       await systemd.#booted();
@@ -92,6 +102,11 @@ export class Systemd implements AsyncDisposable {
       throw error;
     }
     return systemd;
+  }
+
+  /** Of its PID 1, as this machine sees it. */
+  get pid(): number {
+    return this.#pid;
   }
 
   /** What systemd and the boot have said. */
@@ -154,13 +169,15 @@ export class Systemd implements AsyncDisposable {
   }
 }
 
+let machines = 0;
+
 /** In the unified hierarchy, wherever that is mounted. */
 function makeCgroup(): string {
   const [root] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].filter((path) =>
     existsSync(join(path, "cgroup.procs")),
   );
   if (root === undefined) throw new Error("there is no cgroup2 file system");
-  const path = join(root, `walarc-test-${process.pid}`);
+  const path = join(root, `walarc-test-${process.pid}-${(machines += 1)}`);
   mkdirSync(path);
   return path;
 }
