@@ -1,23 +1,21 @@
 /** The composition root: the one file that knows every part. */
 import type { Logger } from "pino";
-import { Archive, type ConfiguredCluster } from "./archive/archive.ts";
+import { Archive } from "./archive/archive.ts";
+import type { ConfiguredCluster } from "./archive/configured.ts";
 import type { Ask } from "./archive/inquiry.ts";
-import { type Readiness, ReadinessProbe, roomReasons } from "./archive/readiness.ts";
+import { type Readiness, ReadinessProbe } from "./archive/readiness.ts";
 import { startUpkeep } from "./archive/upkeep.ts";
-import type { Config, SpoolConfig } from "./config/config.ts";
+import type { Config } from "./config/config.ts";
 import { requireConninfo } from "./config/conninfo.ts";
 import { PgWal } from "./disk/pg-wal.ts";
 import { fillGauges } from "./gauges.ts";
 import { startLoop } from "./lifecycle.ts";
 import { type Addresses, Listeners } from "./listeners.ts";
 import { askServer } from "./postgres/standby-question.ts";
-import { requireApart } from "./spool/apart.ts";
-import type { SpoolOptions } from "./spool/handling.ts";
-import { startSpool } from "./spool/running.ts";
-import type { Spool } from "./spool/spool.ts";
-import { REJECTIONS } from "./spool/status.ts";
+import { Reloading } from "./reload.ts";
+import { Spools } from "./spools.ts";
 import { observeStore, openStore } from "./stores.ts";
-import { createMetrics, type Metrics } from "./telemetry/metrics.ts";
+import { createMetrics } from "./telemetry/metrics.ts";
 import { VERSION } from "./version.ts";
 
 const PROBE_INTERVAL_MS = 5_000;
@@ -27,6 +25,11 @@ export interface Daemon extends AsyncDisposable {
   readonly listeners: Addresses;
   /** Whether a push could be stored now; from memory. */
   readiness(): Readiness;
+  /**
+   * Takes over the configuration that `read` resolves to, or keeps the old one when it cannot be
+   * used; says which in the log. Not to be called while it is under way.
+   */
+  reload(read: () => Promise<Config>): Promise<void>;
 }
 
 /**
@@ -43,14 +46,14 @@ export async function startDaemon(config: Config, { log }: { log: Logger }): Pro
   const lanes = stack.use(await openStore(config, metrics));
   const store = observeStore(lanes, { metrics, kind: config.store.kind });
   const { compressionLevel } = config.store;
-  const spoolsOf = new Map(config.spools.map(({ cluster }) => [cluster, new Array<Spool>()]));
+  const spools = new Spools(config.spools);
   const archive = stack.use(
     await Archive.open({
       store,
       log,
       compressionLevel,
       clusters: clustersOf(config),
-      spools: spoolsOf,
+      spools: spools.byCluster,
       signal,
     }),
   );
@@ -60,35 +63,45 @@ export async function startDaemon(config: Config, { log }: { log: Logger }): Pro
     others: () => [
       ...lanes.sick().map((subject) => `storage of ${subject} does not answer`),
       ...archive.loadingClusters().map((name) => `cluster "${name}" is still being read`),
-      ...[...spoolsOf.values()].flat().flatMap(spoolReasons),
+      ...spools.reasons(),
     ],
   });
   const probing = { name: "readiness", intervalMs: PROBE_INTERVAL_MS, retryMsMax: 5_000, log };
   await readiness.probe({ signal });
   const { tls } = listeners;
-  const measured = { archive, spoolsOf, readiness, storeKind: config.store.kind, tls };
+  const measured = {
+    archive,
+    spoolsOf: spools.byCluster,
+    readiness,
+    storeKind: config.store.kind,
+    tls,
+  };
   metrics.fillFrom(() => fillGauges(metrics, measured));
   stack.use(startLoop((signal) => readiness.probe({ signal }), probing));
 
-  stack.use(startUpkeep(archive, { log, asks: (cluster) => asksOf(config, cluster) }));
+  // Asked when it is needed: another configuration may have taken the place of the first.
+  const current = { config };
+  const asks = (cluster: string) => asksOf(current.config, cluster);
+  const upkeep = stack.use(startUpkeep(archive, { log, asks }));
+  const parts = { listeners, archive, upkeep, spools, metrics, log, clustersOf };
+  const reloading = new Reloading(current, parts);
 
-  await requireApart(config.spools.map(({ path }) => path));
-  for (const spool of config.spools) {
-    const running = stack.use(await startSpool(spoolOptions(spool, { archive, metrics, log })));
-    spoolsOf.get(spool.cluster)?.push(running.spool);
-  }
+  stack.use(spools);
+  await spools.check(config.spools);
+  await spools.replace(config.spools, { archive, metrics, log });
 
   stack.defer(() => stop.abort());
 
   stack.use(listeners);
   const { shutdownGraceMs } = config.server;
-  const parts = { archive, readiness: () => readiness.readiness(), metrics, log, shutdownGraceMs };
-  await listeners.open(config.server, parts);
+  const served = { archive, readiness: () => readiness.readiness(), metrics, log, shutdownGraceMs };
+  await listeners.open(config.server, served);
   log.info({ version: VERSION, store: config.store, ...listeners.addresses }, "walarc is serving");
   const running = stack.move();
   return {
     listeners: listeners.addresses,
     readiness: () => readiness.readiness(),
+    reload: (read) => reloading.reload(read),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }
@@ -100,50 +113,6 @@ function clustersOf(config: Config): ReadonlyMap<string, ConfiguredCluster> {
     return [name, { ...cluster, localWal }] as const;
   });
   return new Map(configured);
-}
-
-function spoolOptions(
-  spool: SpoolConfig,
-  { archive, metrics, log }: { archive: Archive; metrics: Metrics; log: Logger },
-): SpoolOptions {
-  const { cluster } = spool;
-  for (const reason of REJECTIONS) metrics.spoolRejected.inc({ cluster, reason }, 0);
-  return {
-    ...spool,
-    log,
-    push: async (name, body, options) => {
-      const result = await archive.push(cluster, name, body, options);
-      metrics.storedBytes.inc({ cluster }, result.storedBytes);
-      return result;
-    },
-    count: {
-      pushed: (outcome) => metrics.pushes.inc({ cluster, outcome: PUSH_LABELS[outcome] }),
-      rejected: (reason) => metrics.spoolRejected.inc({ cluster, reason }),
-    },
-  };
-}
-
-const PUSH_LABELS = {
-  archived: "archived",
-  "already-archived": "already_archived",
-  "kept-aside": "conflict",
-  conflict: "conflict",
-  rejected: "rejected",
-} as const;
-
-/** A step that has not moved for so long hangs. */
-const SPOOL_SILENCE_MS_MAX = 120_000;
-
-function spoolReasons(spool: Spool): string[] {
-  const what = `the spool "${spool.path}"`;
-  const { problem, waitingSince } = spool.status();
-  const isSilent = spool.silentMs > SPOOL_SILENCE_MS_MAX;
-  return [
-    // That the store takes nothing is the store's own reason.
-    ...(problem !== null && waitingSince === null ? [problem] : []),
-    ...(isSilent ? [`${what} stands still for ${Math.round(spool.silentMs / 1000)} s`] : []),
-    ...(spool.room === undefined ? [] : roomReasons(what, spool.room)),
-  ];
 }
 
 /** How to ask those standbys of a cluster whose conninfo is configured. */

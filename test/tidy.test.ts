@@ -35,11 +35,13 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "stores.ts": "config/ store/ telemetry/",
   "gauges.ts": "telemetry/ types:archive/ retention/ types:spool/ types:http/",
   "listeners.ts": "config/ telemetry/ lifecycle.ts http/",
+  "spools.ts": "errors.ts config/ telemetry/ spool/ archive/",
+  "reload.ts": "errors.ts config/ telemetry/ types:archive/ types:listeners.ts types:spools.ts",
   "daemon.ts":
-    "errors.ts version.ts gauges.ts listeners.ts config/ disk/ object/ telemetry/ lifecycle.ts " +
-    "postgres/ stores.ts retention/ spool/ archive/ http/",
+    "version.ts config/ disk/ telemetry/ lifecycle.ts postgres/ archive/ " +
+    "stores.ts gauges.ts listeners.ts spools.ts reload.ts",
   "cli/":
-    "errors.ts version.ts token.ts wal/ config/ telemetry/ lifecycle.ts client/ import/ " +
+    "errors.ts version.ts token.ts wal/ config/ telemetry/ lifecycle.ts client/ prefetch/ import/ " +
     "daemon.ts types:archive/ types:retention/",
   "commands.ts": "errors.ts version.ts cli/",
   "standalone.ts": "errors.ts version.ts cli/",
@@ -47,7 +49,6 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "main.ts": "errors.ts version.ts cli/ commands.ts",
 };
 
-/** Names that say what a file is for the programmer. */
 const ROLES = /^(utils?|lib|helpers?|common|types?|interfaces?|misc|managers?|shared|index)$/;
 const UNNAMED_EXPORT = /^export (?:default\b|\{[^}]*\bas default\b|[^;"']*\bfrom ").*$/gm;
 const IMPURE =
@@ -104,7 +105,6 @@ const RULES: Readonly<Record<string, (path: string, text: string) => readonly st
   },
 };
 
-/** These hold for the tests, too. */
 const RULES_OF_TESTS = [
   "an import names the file it needs: no default exports, no re-exports",
   "a file is named after what it is about",

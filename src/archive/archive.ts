@@ -1,22 +1,20 @@
 /** All clusters of one store: the use cases that HTTP and the spool call. */
-import { randomUUID } from "node:crypto";
-import { hostname } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { isFailure, WalarcError } from "../errors.ts";
 import { MemoryBudget, type VerifiedObject } from "../object/verify.ts";
-import type { RetentionPolicy } from "../retention/policy.ts";
 import type { Retention } from "../retention/retention.ts";
-import type { ReportSource } from "../retention/standby.ts";
 import type { Signalled, Store } from "../store/store.ts";
 import type { WalName } from "../wal/name.ts";
 import { joinBindings, UNBOUND } from "./binding.ts";
 import { ClusterArchive } from "./cluster.ts";
+import { Configured, type ConfiguredCluster } from "./configured.ts";
+import { daemonName } from "./daemon-name.ts";
 import { type Feed, fetchBeside } from "./feed.ts";
 import { type FetchOptions, fetchWalFile } from "./fetch.ts";
 import { Gate } from "./gate.ts";
 import { isClusterName } from "./keys.ts";
-import { Intake, type IntakeOptions } from "./intake.ts";
+import { Intake } from "./intake.ts";
 import type { LocalPushOptions } from "./local-push.ts";
 import { type Page, pageOf } from "./listing.ts";
 import type { PushOptions, PushResult } from "./push.ts";
@@ -39,12 +37,6 @@ export interface ArchiveOptions {
   readonly leaseMs?: number | undefined;
 }
 
-export interface ConfiguredCluster extends IntakeOptions {
-  readonly systemIdentifier: string | undefined;
-  readonly retention?: RetentionPolicy;
-  readonly standbys?: ReadonlyMap<string, { readonly conninfo: string | undefined }>;
-}
-
 /**
  * Pushes that stream at once, of all clusters; each holds about 5 MB. No cluster may have more than
  * a quarter of them under way, so one whose storage hangs leaves room for the others.
@@ -60,6 +52,7 @@ const PAUSE_MS_MAX = 30_000;
 
 export class Archive implements AsyncDisposable {
   readonly #options: ArchiveOptions;
+  readonly #configured: Configured;
   readonly #budget = new MemoryBudget(FETCH_MEMORY_BYTES);
   readonly #pushes = new Gate(PUSHES_IN_ALL);
   readonly #clusters = new Map<string, ClusterArchive>();
@@ -71,11 +64,9 @@ export class Archive implements AsyncDisposable {
 
   private constructor(options: ArchiveOptions) {
     this.#options = options;
+    this.#configured = new Configured(options.clusters, options.spools);
     this.#strangers = new Strangers(options.store);
-    for (const name of options.clusters.keys()) this.#make(name);
-    for (const name of options.spools?.keys() ?? []) {
-      if (!this.#clusters.has(name)) this.#make(name);
-    }
+    for (const name of this.#configured.names()) this.#make(name);
   }
 
   /**
@@ -93,6 +84,19 @@ export class Archive implements AsyncDisposable {
     return archive;
   }
 
+  /**
+   * Serves these clusters from now on, and on these terms; what identifies them stays what it was.
+   */
+  reconfigure(clusters: ReadonlyMap<string, ConfiguredCluster>): void {
+    this.#configured.replace(clusters);
+    for (const name of this.#configured.names()) {
+      if (!this.#clusters.has(name)) void this.#preload(this.#make(name));
+    }
+    for (const cluster of this.#served()) {
+      this.#intake(cluster).limit(clusters.get(cluster.name)?.pushRate);
+    }
+  }
+
   /** Whether other daemons may use the store as well. */
   get isShared(): boolean {
     return this.#options.store.isShared;
@@ -100,8 +104,8 @@ export class Archive implements AsyncDisposable {
 
   /** Finds the clusters that other daemons have made in the store since. */
   async discover(options: Signalled): Promise<void> {
-    const { store, clusters } = this.#options;
-    if (!store.isShared || clusters.size > 0) return;
+    const { store } = this.#options;
+    if (!store.isShared || this.#configured.size > 0) return;
     for (const name of await store.clusters(options)) {
       if (isClusterName(name) && !this.#clusters.has(name)) void this.#preload(this.#make(name));
     }
@@ -114,6 +118,7 @@ export class Archive implements AsyncDisposable {
     body: AsyncIterable<Buffer>,
     options: PushOptions,
   ): Promise<PushResult> {
+    if (this.#configured.isDropped(clusterName)) throw this.#unknown(clusterName);
     const cluster = this.#clusters.get(clusterName) ?? this.#makeNew(clusterName);
     cluster.pushesUnderWay += 1;
     try {
@@ -176,18 +181,18 @@ export class Archive implements AsyncDisposable {
 
   /** Names, ascending. */
   clusters(): string[] {
-    const known = [...this.#clusters.values()].filter((cluster) => this.#isKnown(cluster));
+    const known = this.#served().filter((cluster) => this.#isKnown(cluster));
     return known.map((cluster) => cluster.name).sort();
   }
 
   /** The clusters whose catalog is complete: what metrics are made of. */
   loadedClusters(): ClusterArchive[] {
-    return [...this.#clusters.values()].filter((cluster) => cluster.isLoaded);
+    return this.#served().filter((cluster) => cluster.isLoaded);
   }
 
   /** The clusters that could not be read yet. */
   loadingClusters(): string[] {
-    const loading = [...this.#clusters.values()].filter((cluster) => !cluster.isLoaded);
+    const loading = this.#served().filter((cluster) => !cluster.isLoaded);
     return loading.map((cluster) => cluster.name);
   }
 
@@ -200,8 +205,8 @@ export class Archive implements AsyncDisposable {
   async #require(name: string, { signal }: Signalled): Promise<ClusterArchive> {
     const cluster = this.#clusters.get(name);
     if (cluster !== undefined && this.#isKnown(cluster)) return cluster;
-    const { store, clusters } = this.#options;
-    const isMayBe = store.isShared && clusters.size === 0 && isClusterName(name);
+    const { store } = this.#options;
+    const isMayBe = store.isShared && this.#configured.size === 0 && isClusterName(name);
     if (!isMayBe || !(await this.#strangers.isStored(name, { signal }))) throw this.#unknown(name);
     const made = this.#clusters.get(name) ?? this.#make(name);
     await made.loaded({ signal });
@@ -210,11 +215,15 @@ export class Archive implements AsyncDisposable {
     return made;
   }
 
+  /** Without those that the configuration does not name any more. */
+  #served(): ClusterArchive[] {
+    return [...this.#clusters.values()].filter(({ name }) => !this.#configured.isDropped(name));
+  }
+
   /** Not when it is a mere first push that may still be refused. */
   #isKnown(cluster: ClusterArchive): boolean {
-    const { clusters, spools } = this.#options;
-    const isConfigured = clusters.has(cluster.name) || spools?.has(cluster.name) === true;
-    return isConfigured || !cluster.isLoaded || !cluster.isEmpty;
+    if (this.#configured.has(cluster.name)) return true;
+    return this.#configured.size === 0 && (!cluster.isLoaded || !cluster.isEmpty);
   }
 
   #intake(cluster: ClusterArchive): Intake {
@@ -228,13 +237,14 @@ export class Archive implements AsyncDisposable {
   }
 
   #makeNew(name: string): ClusterArchive {
-    if (this.#options.clusters.size > 0) throw this.#unknown(name);
+    if (this.#configured.size > 0) throw this.#unknown(name);
     if (!isClusterName(name)) throw new WalarcError("usage", `"${name}" is no cluster name`);
     return this.#make(name);
   }
 
   #make(name: string): ClusterArchive {
-    const configured = this.#options.clusters.get(name);
+    const configured = this.#configured.get(name);
+    const { policy, standbys } = this.#configured.termsOf(name);
     const cluster = new ClusterArchive({
       name,
       store: this.#options.store,
@@ -243,8 +253,8 @@ export class Archive implements AsyncDisposable {
       budget: this.#budget,
       pushesInAll: this.#pushes,
       systemIdentifier: configured?.systemIdentifier,
-      policy: configured?.retention,
-      standbys: sourcesOf(configured),
+      policy,
+      standbys,
       daemon: this.#daemon,
       leaseMs: this.#options.leaseMs,
     });
@@ -282,22 +292,9 @@ export class Archive implements AsyncDisposable {
 
   #unknown(name: string): WalarcError {
     const hint =
-      this.#options.clusters.size > 0
+      this.#configured.size > 0
         ? `add [clusters.${name}] to the configuration, or check the name`
         : "check the name; a cluster is made by its first push";
     return new WalarcError("unknown-cluster", `there is no cluster "${name}"`, { hint });
   }
-}
-
-function sourcesOf(cluster: ConfiguredCluster | undefined): Map<string, ReportSource> {
-  const standbys = [...(cluster?.standbys ?? [])];
-  return new Map(
-    standbys.map(([name, { conninfo }]) => [name, conninfo === undefined ? "report" : "sql"]),
-  );
-}
-
-/** For people to find the process by; it is part of a key. */
-function daemonName(): string {
-  const host = hostname().toLowerCase().replace(/[^a-z0-9-]/g, "-").slice(0, 40);
-  return `d-${host}-${process.pid}-${randomUUID().slice(0, 8)}`;
 }

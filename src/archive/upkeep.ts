@@ -22,11 +22,21 @@ const STEP_INTERVAL_MS_MAX = 5000;
 /** What other daemons do shows here so much later at most, but for what comes out of order. */
 const OTHERS_INTERVAL_MS = 20_000;
 
+export interface Upkeep extends AsyncDisposable {
+  /**
+   * Ends the steps under way and resolves when they have ended; the clusters that are served then
+   * are begun with anew. To be called around a change of what is configured.
+   */
+  pause(): Promise<{ goOn(): void }>;
+}
+
 /** Starts it for the clusters there are, and for each new one. Disposing it waits for its steps. */
-export function startUpkeep(archive: Archive, options: UpkeepOptions): AsyncDisposable {
-  const loops = new AsyncDisposableStack();
+export function startUpkeep(archive: Archive, options: UpkeepOptions): Upkeep {
+  let loops = new AsyncDisposableStack();
   const known = new Set<ClusterArchive>();
+  let isPaused = false;
   const look = async () => {
+    if (isPaused) return;
     // Not those that a first push has only begun to make, and that may vanish again.
     const names = new Set(archive.clusters());
     for (const cluster of archive.loadedClusters()) {
@@ -45,6 +55,19 @@ export function startUpkeep(archive: Archive, options: UpkeepOptions): AsyncDisp
     ? startLoop((signal) => archive.discover({ signal }), { ...timing, ...others, log })
     : undefined;
   return {
+    pause: async () => {
+      isPaused = true;
+      const ended = loops;
+      loops = new AsyncDisposableStack();
+      known.clear();
+      await ended.disposeAsync();
+      return {
+        goOn: () => {
+          isPaused = false;
+          looking.ring();
+        },
+      };
+    },
     [Symbol.asyncDispose]: async () => {
       await looking[Symbol.asyncDispose]();
       await discovering?.[Symbol.asyncDispose]();

@@ -48,11 +48,11 @@ async function printJson(result: {
 
 function summaryOf(config: Config | undefined): string {
   if (config === undefined) return formatFacts([["client", "options of the client commands"]]);
-  const { server, store, tokens, clusters } = config;
+  const { server, store, tokens, certificates, clusters, spools } = config;
   const listeners = [
     ...(server.listen === undefined
       ? []
-      : [`${formatHost(server.listen.host)}:${server.listen.port} (auth = "${server.auth}")`]),
+      : [`${formatHost(server.listen.host)}:${server.listen.port} (${rulesOf(server)})`]),
     ...(server.socket === undefined
       ? []
       : [`unix:${server.socket.path} (mode ${server.socket.mode.toString(8).padStart(4, "0")})`]),
@@ -62,8 +62,17 @@ function summaryOf(config: Config | undefined): string {
     ["listens on", listeners.join(", ")],
     ["store", store.kind === "disk" ? `disk ${store.path}` : `s3 ${store.bucket}`],
     ["tokens", tokens.length === 0 ? "none" : formatCount(tokens.length, "token")],
+    ...(certificates.length === 0
+      ? []
+      : [["certificates", formatCount(certificates.length, "certificate")] as const]),
     ["clusters", names === "" ? "each is made at its first valid push" : names],
+    ...spools.map(({ path, cluster }) => ["spool", `${path} for cluster "${cluster}"`] as const),
   ]);
+}
+
+function rulesOf({ auth, tls }: Config["server"]): string {
+  const rules = `auth = "${auth}"`;
+  return tls === undefined ? rules : `TLS, ${rules}`;
 }
 
 function formatHost(host: string): string {

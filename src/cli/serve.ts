@@ -5,9 +5,11 @@ import { dirname, resolve } from "node:path";
 import { pino } from "pino";
 import type { Config } from "../config/config.ts";
 import { findConfig } from "../config/file.ts";
+import { DEFAULT_CONFIG_FILE } from "../config/places.ts";
 import { startDaemon } from "../daemon.ts";
 import { WalarcError } from "../errors.ts";
 import { logOptions } from "../telemetry/log.ts";
+import { HangUp } from "./hang-up.ts";
 import { startLifeSigns, statusLine } from "./liveness.ts";
 import { parseCommandLine } from "./options.ts";
 import { printError, reportFailure } from "./report.ts";
@@ -32,14 +34,18 @@ export async function serve(args: readonly string[]): Promise<number> {
     const file = line.values["config"] ?? (process.env["WALARC_CONFIG"] || undefined);
     const config = await findConfig({ file, workingDirectory });
     await makeEmbeddedDirectory(config);
-    await runDaemon(config);
+    // An embedded default comes from no file.
+    const source =
+      config.embeddedDirectory === undefined ? (file ?? DEFAULT_CONFIG_FILE) : undefined;
+    await runDaemon(config, source);
     return 0;
   } catch (error) {
     return reportFailure("serve", error);
   }
 }
 
-async function runDaemon(config: Config): Promise<void> {
+async function runDaemon(config: Config, file: string | undefined): Promise<void> {
+  const hangUp = new HangUp();
   // Synchronous, to standard output: the last lines before a crash are the ones that matter.
   const log = pino(logOptions(config.log), pino.destination({ fd: 1, sync: true }));
   for (const warning of config.warnings) log.warn(warning);
@@ -51,11 +57,16 @@ async function runDaemon(config: Config): Promise<void> {
   if (config.embeddedDirectory !== undefined) printFirstSteps(config);
   void supervisor.tell({ READY: "1", STATUS: statusLine(daemon) });
   const lifeSigns = startLifeSigns(daemon, { supervisor, log });
+  const reloads = hangUp.start(daemon, { file, supervisor, log });
   log.info({ signal: await stopped }, "stopping");
   endOnSecondSignal();
   void supervisor.tell({ STOPPING: "1", STATUS: "waiting for the requests under way" });
   // Together: whether systemd listens is nothing to wait for first.
-  await Promise.all([lifeSigns[Symbol.asyncDispose](), daemon[Symbol.asyncDispose]()]);
+  const end = async () => {
+    await reloads[Symbol.asyncDispose]();
+    await daemon[Symbol.asyncDispose]();
+  };
+  await Promise.all([lifeSigns[Symbol.asyncDispose](), end()]);
   log.info("stopped");
 }
 

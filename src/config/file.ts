@@ -1,5 +1,6 @@
 /** Reads configuration files. */
-import { type FileHandle, open } from "node:fs/promises";
+import { type FileHandle, open, stat } from "node:fs/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { WalarcError } from "../errors.ts";
 import type { Config } from "./config.ts";
 import { defaultConfig, parseConfig } from "./parser.ts";
@@ -7,6 +8,9 @@ import { DEFAULT_CONFIG_FILE } from "./places.ts";
 
 /** Far above any configuration; a wrong path may lead to something endless. */
 const FILE_BYTES_MAX = 1024 * 1024;
+/** Longer than an editor or a copy pauses in the middle of a file. */
+const SETTLE_MS = 200;
+const READINGS_MAX = 25;
 
 export interface ConfigText {
   readonly text: string;
@@ -29,6 +33,21 @@ export async function findConfig(options: {
       return defaultConfig(options.workingDirectory);
     }
     throw error;
+  }
+}
+
+/**
+ * The configuration in a file that may just be being written: half of one can look like a whole one
+ * with less in it. Read again until it stands still. Rejects as `readConfigFile` does.
+ */
+export async function readSettledConfig(path: string): Promise<Config> {
+  for (let reading = 1; ; reading += 1) {
+    const before = await traceOf(path);
+    await delay(SETTLE_MS);
+    const read = readConfigFile(path);
+    await read.catch(() => {}); // It counts only if the file stands still.
+    const isQuiet = (await traceOf(path)) === before;
+    if (isQuiet || reading === READINGS_MAX) return await read;
   }
 }
 
@@ -64,6 +83,11 @@ export async function readConfigText(path: string): Promise<ConfigText> {
     if (error instanceof WalarcError) throw error;
     throw refuse(READ_ERRORS[(error as NodeJS.ErrnoException).code ?? ""] ?? String(error), error);
   }
+}
+
+async function traceOf(path: string): Promise<string> {
+  const found = await stat(path, { bigint: true }).catch(() => undefined);
+  return [found?.dev, found?.ino, found?.size, found?.mtimeNs, found?.ctimeNs].join(" ");
 }
 
 async function readAtMost(file: FileHandle, bytesMax: number): Promise<Buffer> {

@@ -1,7 +1,13 @@
 /** Which directories can be spools beside each other, and why one cannot be used. */
 import { stat } from "node:fs/promises";
+import { join } from "node:path";
 import { isErrno } from "../disk/failure.ts";
-import { WalarcError } from "../errors.ts";
+import { lockFile } from "../disk/lock.ts";
+import { isFailure, WalarcError } from "../errors.ts";
+import { REJECTED_DIRECTORY } from "./entry.ts";
+
+/** In `rejected/`, where only we may write; what stands beside it begins like it. */
+export const SPOOL_LOCK = ".walarc.lock";
 
 /** Rejects with `usage` when two are one directory: each would get a part of the other's WAL. */
 export async function requireApart(paths: readonly string[]): Promise<void> {
@@ -32,4 +38,20 @@ export function cannotUse(path: string, error: unknown): unknown {
       : "the user that walarc runs as must be allowed to read and remove what is in it",
     cause: error,
   });
+}
+
+/**
+ * Takes a usable spool against every other daemon. Rejects with `local` when another one drains it,
+ * or nothing can be locked there.
+ */
+export async function lockSpool(path: string): Promise<Disposable> {
+  try {
+    return await lockFile(join(path, REJECTED_DIRECTORY, SPOOL_LOCK));
+  } catch (error) {
+    if (!isFailure(error, "store-failed")) throw cannotUse(path, error);
+    throw new WalarcError("local", `the spool "${path}" is not ours alone: ${error.message}`, {
+      hint: "two daemons must never drain one directory; give each one of its own",
+      cause: error,
+    });
+  }
 }

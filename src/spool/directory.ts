@@ -21,7 +21,7 @@ import {
 import { basename, dirname, join, relative } from "node:path";
 import { isErrno } from "../disk/failure.ts";
 import { WalarcError } from "../errors.ts";
-import { cannotUse } from "./apart.ts";
+import { cannotUse, SPOOL_LOCK } from "./apart.ts";
 import { type EntryStatus, isSameContent, REJECTED_DIRECTORY } from "./entry.ts";
 import { SpoolFile, statusAt } from "./file.ts";
 
@@ -258,7 +258,7 @@ export class SpoolDirectory {
   /** How much lies in `rejected/`, and since when it has not changed. */
   async rejectedCount(): Promise<number> {
     const names = await this.#local(() => readdir(join(this.path, REJECTED_DIRECTORY)));
-    return names.filter((name) => !HIDDEN.test(name)).length;
+    return names.filter((name) => !HIDDEN.test(name) && !name.startsWith(SPOOL_LOCK)).length;
   }
 
   /** When `rejected/` last changed; where it is gone, everything is looked at anew. */

@@ -14,14 +14,15 @@ export interface RunningSpool extends AsyncDisposable {
 }
 
 /**
- * Drains a spool until disposed. Rejects with `usage` when nobody should drain the directory; one
- * that is not there is waited for, so that a file system mounted late keeps no daemon from serving.
+ * Drains a spool until disposed. Rejects with `usage` when nobody should drain the directory. One
+ * that is not there or may not be read is tried again and again, so that a file system mounted late
+ * keeps no daemon from serving.
  */
 export async function startSpool(options: SpoolOptions): Promise<RunningSpool> {
   const spool = new Spool(options);
   await spool.requireUsable().catch((error: unknown) => {
-    if (!isMissing(error)) throw error;
-    options.log.warn({ spool: spool.path, err: error }, "spool is not there yet");
+    if (!isFailure(error, "local")) throw error;
+    options.log.warn({ spool: spool.path, err: error }, "spool cannot be used yet");
   });
 
   const stack = new AsyncDisposableStack();
@@ -55,10 +56,7 @@ export async function startSpool(options: SpoolOptions): Promise<RunningSpool> {
       await loop[Symbol.asyncDispose]();
       clearTimeout(alarm);
       await stack.disposeAsync();
+      spool[Symbol.dispose]();
     },
   };
-}
-
-function isMissing(error: unknown): boolean {
-  return isFailure(error, "local") && error.message.endsWith("is not there");
 }

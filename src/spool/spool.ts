@@ -8,6 +8,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { isFailure, WalarcError } from "../errors.ts";
 import { Bell } from "../lifecycle.ts";
 import type { WalName } from "../wal/name.ts";
+import { lockSpool } from "./apart.ts";
 import { type Candidate, Candidates } from "./candidates.ts";
 import { SpoolDirectory } from "./directory.ts";
 import { FILES_AT_ONCE, Handling, type SpoolOptions } from "./handling.ts";
@@ -23,7 +24,7 @@ const DRAIN_PER_SCAN = 20;
 const DRAIN_MS_MIN = 1000;
 const WAIT_MS_MAX = 1000;
 
-export class Spool {
+export class Spool implements Disposable {
   readonly path: string;
   readonly cluster: string;
   readonly #options: SpoolOptions;
@@ -38,6 +39,8 @@ export class Spool {
   #rejectedChangedNs: bigint | undefined;
   #startedAtMs = 0;
   #isUnderWay = false;
+  /** Held from the first step that finds the directory usable. */
+  #lock: Disposable | undefined;
 
   constructor(options: SpoolOptions) {
     this.path = resolve(options.path);
@@ -136,8 +139,15 @@ export class Spool {
     if (pauseMs > 0) await delay(pauseMs, undefined, { signal });
   }
 
+  /** Lets others drain the directory. To be called when no step is under way. */
+  [Symbol.dispose](): void {
+    this.#lock?.[Symbol.dispose]();
+    this.#lock = undefined;
+  }
+
   async #round(signal: AbortSignal): Promise<void> {
     await this.#directory.requireUsable();
+    this.#lock ??= await lockSpool(this.path);
     await this.#directory.restoreInterrupted();
     const startMs = performance.now();
     this.#scan += 1;

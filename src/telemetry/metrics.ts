@@ -130,6 +130,16 @@ function createTrafficMetrics(registry: Registry) {
       labelNames: ["cluster", "reason"],
       registers,
     }),
+    reloadSuccessful: new Gauge({
+      name: "walarc_config_last_reload_successful",
+      help: "1 when the last attempt to reload the configuration was successful, else 0",
+      registers,
+    }),
+    reloadSuccessTime: new Gauge({
+      name: "walarc_config_last_reload_success_timestamp_seconds",
+      help: "When the configuration was last loaded, in seconds since 1970",
+      registers,
+    }),
     storeSeconds: new Histogram({
       name: "walarc_store_operation_duration_seconds",
       help: "Time of store operations",

@@ -53,6 +53,17 @@ clusters    main, b
 `);
   });
 
+  test("names spools, and who may come over TLS", async () => {
+    const tls = '[server.tls]\ncert_file = "/c"\nkey_file = "/k"\nclient_ca_file = "/a"\n';
+    const rights = '[[certificates]]\nname = "db1"\nclusters = ["*"]\nscopes = ["push"]\n';
+    const spools = [1, 2].map((n) => `[[spool]]\npath = "/spool/${n}"\ncluster = "main"\n`);
+    const path = await write(`store = { path = "/a" }\n${tls}${rights}${spools.join("")}`);
+    const { stdout } = await walarc("check-config", path);
+    expect(stdout).toContain('127.0.0.1:8417 (TLS, auth = "token")');
+    expect(stdout).toMatch(/^certificates +1 certificate$/m);
+    expect(stdout).toMatch(/^spool +\/spool\/1 for cluster "main"\nspool +\/spool\/2 for/m);
+  });
+
   test("prints every problem on standard error and ends with 2", async () => {
     const path = await write('[store]\npath = "here"\n[sever]\n');
     const { status, stdout, stderr } = await walarc("check-config", path);

@@ -97,6 +97,31 @@ test("and waits for one that is not there, red until it is", async () => {
   await eventually("it is ready", async () => (await daemon.get("/readyz")).status === 200);
 });
 
+test("or for one that it may not read yet, which is no mistake of the configuration", async () => {
+  const { spool, moreConfig } = newSpool(0o000);
+  const daemon = await scene.prepareDaemon({ moreConfig });
+  await daemon.start({ readiness: 503 });
+  expect((await daemon.get("/readyz")).body.toString()).toContain(spool);
+  chmodSync(spool, 0o700);
+  await eventually("it is ready", async () => (await daemon.get("/readyz")).status === 200);
+});
+
+test("of two daemons with one spool one drains it, and the other takes over when that ends", async () => {
+  const { spool, moreConfig } = newSpool();
+  const first = await scene.daemon({ moreConfig });
+  const second = await scene.prepareDaemon({ name: "second", moreConfig });
+  await second.start({ readiness: 503 });
+  expect((await second.get("/readyz")).body.toString()).toContain("is not ours alone");
+  put(spool, 3);
+  await eventually("it is drained", () => readdirSync(spool).join() === "rejected");
+  expect((await first.get(`/v1/clusters/main/wal/${segmentName(3)}`)).status).toBe(200);
+  await first.kill();
+  await eventually("it is ready", async () => (await second.get("/readyz")).status === 200);
+  put(spool, 4);
+  const path = `/v1/clusters/main/wal/${segmentName(4)}`;
+  await eventually("the other drains it", async () => (await second.get(path)).status === 200);
+});
+
 function segmentName(number: number): string {
   return makeSegment({ number, segmentSizeBytes: MIB }).name;
 }

@@ -137,6 +137,24 @@ export class WalarcDaemon implements AsyncDisposable {
     this.#running.signal("SIGSTOP");
   }
 
+  /** Makes it read its configuration again. */
+  hangUp(): void {
+    this.#running.signal("SIGHUP");
+  }
+
+  /**
+   * Writes another configuration: this TOML after the generated tables, or after what there is.
+   * Nobody is told.
+   */
+  async configure(
+    moreConfig: string,
+    options: { append?: true; change?: (text: string) => string } = {},
+  ): Promise<void> {
+    const { change = (text: string) => text } = options;
+    const before = options.append ? readLog(this.#configFile) : this.#config("");
+    await this.#options.workspace.writeFile(this.#configFile, change(before + moreConfig));
+  }
+
   thaw(): void {
     this.#running.signal("SIGCONT");
   }
@@ -168,8 +186,9 @@ export class WalarcDaemon implements AsyncDisposable {
     return this.#service;
   }
 
-  #config(): string {
-    const { listen = "", moreConfig = "", moreStore = "", bucket } = this.#options;
+  #config(more?: string): string {
+    const { listen = "", moreStore = "", bucket } = this.#options;
+    const moreConfig = more ?? this.#options.moreConfig ?? "";
     const disk = `[store]\nkind = "disk"\npath = "${this.storeDirectory}"\n`;
     return `[server]
 listen = "${listen}"

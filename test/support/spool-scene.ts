@@ -120,7 +120,11 @@ export class SpoolScene implements AsyncDisposable {
   }
 
   rejected(): string[] {
-    return existsSync(this.path("rejected")) ? readdirSync(this.path("rejected")).sort() : [];
+    if (!existsSync(this.path("rejected"))) return [];
+    // But for the lock, which nobody looks for.
+    return readdirSync(this.path("rejected"))
+      .filter((name) => !name.startsWith(".walarc.lock"))
+      .sort();
   }
 
   async archived(name: string): Promise<Buffer | undefined> {

@@ -30,6 +30,8 @@ const PROMISED: Readonly<Record<string, [type: string, labels: readonly string[]
   walarc_spool_files: ["gauge", ["cluster"]],
   walarc_spool_oldest_age_seconds: ["gauge", ["cluster"]],
   walarc_spool_rejected_total: ["counter", ["cluster", "reason"]],
+  walarc_config_last_reload_successful: ["gauge", []],
+  walarc_config_last_reload_success_timestamp_seconds: ["gauge", []],
   walarc_tls_certificate_expiry_timestamp_seconds: ["gauge", ["certificate"]],
   walarc_tls_certificate_current: ["gauge", ["certificate"]],
   walarc_store_operation_duration_seconds: ["histogram", ["store", "operation", "result"]],
