@@ -49,6 +49,7 @@ const noCommands = {
 
 /** What costs the standalone client its time are Node's modules: src/standalone/ has leaner ones. */
 const LEAN_MODULES = {
+  "node:child_process": "child-process.ts",
   "node:crypto": "crypto.ts",
   "node:net": "net.ts",
   "node:os": "os.ts",

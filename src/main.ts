@@ -4,6 +4,7 @@
  */
 import { cleanupCommand } from "./cli/cleanup-command.ts";
 import { fetchCommand } from "./cli/fetch-command.ts";
+import { prefetchCommand } from "./cli/prefetch-command.ts";
 import { pushCommand } from "./cli/push-command.ts";
 import { reportFailure } from "./cli/report.ts";
 import { isRecoveryTarget, settingOfArguments } from "./cli/setting.ts";
@@ -14,6 +15,7 @@ const HOT_COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise
   push: pushCommand,
   fetch: fetchCommand,
   cleanup: cleanupCommand,
+  prefetch: prefetchCommand,
 };
 
 const argv = process.argv.slice(2);

@@ -21,7 +21,7 @@ _walarc() {
       mapfile -t COMPREPLY < <(compgen -W 'auto stop continue' -- "$word")
       return
       ;;
-    --server | --cluster | --timeout | --standby | --from | --until) return ;;
+    --server | --cluster | --timeout | --prefetch | --standby | --from | --until) return ;;
   esac
 
   if ((COMP_CWORD == 1)); then
@@ -31,7 +31,7 @@ _walarc() {
     case $command in
       serve) words="--config $local_options" ;;
       push) words="--spool $client" ;;
-      fetch) words="--on-error $client" ;;
+      fetch) words="--on-error --prefetch $client" ;;
       cleanup) words="--standby $client" ;;
       status | ls) words="--json $client" ;;
       standby) words="ls forget --json $client" ;;

@@ -1,15 +1,7 @@
-import { createHash, randomBytes } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  lstatSync,
-  openSync,
-  readdirSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
+import { randomBytes } from "node:crypto";
+import { lstatSync, readdirSync, unlinkSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { VerifiedFile } from "../client/verified-file.ts";
 import { WalarcError } from "../errors.ts";
 
 /** Names no WAL file can have, so that PostgreSQL never takes an unfinished one for a segment. */
@@ -29,50 +21,33 @@ const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT"] as const;
  */
 export class Delivery implements Disposable {
   readonly #destination: string;
-  readonly #temporary: string;
-  readonly #sha256 = createHash("sha256");
-  #descriptor: number | undefined;
-  #isThere = false;
+  #file: VerifiedFile | undefined;
 
   /** Creates the temporary file. Throws `local`. */
   constructor(destination: string) {
     this.#destination = destination;
     const name = `.walarc-fetch.${process.pid}.${randomBytes(6).toString("hex")}`;
-    this.#temporary = join(dirname(destination), name);
     for (const signal of SIGNALS) process.once(signal, this.#die);
     this.#local(() => {
       requireReplaceable(destination);
-      const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-      this.#descriptor = openSync(this.#temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600);
-      this.#isThere = true;
+      this.#file = new VerifiedFile(join(dirname(destination), name));
     });
   }
 
   write(bytes: Buffer): void {
-    this.#sha256.update(bytes);
-    let written = 0;
-    while (written < bytes.length) {
-      written += this.#local(() => writeSync(this.#open(), bytes, written));
-    }
+    this.#local(() => this.#file?.write(bytes));
   }
 
   /** Puts the file in place if its bytes have this digest (hex). Throws `corrupt`, `local`. */
   publish(sha256: string): void {
-    const received = this.#sha256.digest("hex");
-    if (received !== sha256) {
-      const hint = "nothing was delivered; fetch again, and if it stays so look at the stored copy";
-      const why = `the bytes received have sha256 ${received}, the archive says ${sha256}`;
-      throw new WalarcError("corrupt", why, { hint });
-    }
     this.#local(() => {
-      this.#close();
-      renameSync(this.#temporary, this.#destination);
-      this.#isThere = false;
+      this.#file?.proveDigest(sha256);
+      this.#file?.publish(this.#destination);
     });
   }
 
   [Symbol.dispose](): void {
-    this.#withdraw();
+    this.#file?.discard();
     for (const signal of SIGNALS) process.removeListener(signal, this.#die);
   }
 
@@ -82,38 +57,21 @@ export class Delivery implements Disposable {
     process.kill(process.pid, signal);
   };
 
-  #open(): number {
-    if (this.#descriptor === undefined) throw new Error("the delivery is over");
-    return this.#descriptor;
-  }
-
-  #close(): void {
-    const descriptor = this.#descriptor;
-    this.#descriptor = undefined;
-    if (descriptor !== undefined) closeSync(descriptor);
-  }
-
-  #withdraw(): void {
-    try {
-      this.#close();
-      if (this.#isThere) unlinkSync(this.#temporary);
-    } catch {
-      // The failure that brought us here is the one to tell of; the next fetch sweeps.
-    }
-    this.#isThere = false;
-  }
-
   #local<T>(step: () => T): T {
     try {
       return step();
     } catch (error) {
       this[Symbol.dispose]();
-      if (error instanceof WalarcError) throw error;
-      const why = error instanceof Error ? error.message : String(error);
-      const what = `cannot write ${JSON.stringify(this.#destination)}`;
-      throw new WalarcError("local", `${what}: ${why}`, { cause: error });
+      throw error instanceof WalarcError ? error : cannotWrite(this.#destination, error);
     }
   }
+}
+
+/** What a failure of the local file system means to the caller. */
+export function cannotWrite(destination: string, error: unknown): WalarcError {
+  const why = error instanceof Error ? error.message : String(error);
+  const what = `cannot write ${JSON.stringify(destination)}`;
+  return new WalarcError("local", `${what}: ${why}`, { cause: error });
 }
 
 /** Removes what killed fetches left in the directory; whatever cannot be removed stays. */
@@ -153,8 +111,8 @@ function isRunning(pid: number): boolean {
   }
 }
 
-/** A rename would silently replace a device or a link by a file. */
-function requireReplaceable(destination: string): void {
+/** Throws `local`: a rename would silently replace a device or a link by a file. */
+export function requireReplaceable(destination: string): void {
   const stats = lstatSync(destination, { throwIfNoEntry: false });
   if (stats === undefined || stats.isFile()) return;
   const what = stats.isDirectory() ? "is a directory" : "is no regular file";

@@ -2,9 +2,21 @@ import { FAILURES, isFailure, STOP_STATUS, WalarcError } from "../errors.ts";
 import { deadlineSignal } from "./deadline.ts";
 import { endpointOf } from "./endpoint.ts";
 import { fetchFile } from "./fetch.ts";
-import { type CommandLine, parseCommandLine, resolveClientOptions } from "./options.ts";
+import {
+  type CommandLine,
+  type CommandShape,
+  parseCommandLine,
+  resolveClientOptions,
+} from "./options.ts";
 import { reportFailure } from "./report.ts";
 import { type Setting, settingOf, settingOfArguments } from "./setting.ts";
+import { Supply } from "./supply.ts";
+
+export const fetchShape: CommandShape = {
+  command: "fetch",
+  positionals: ["NAME", "DESTINATION"],
+  flags: { "on-error": "string", prefetch: "string" },
+};
 
 /** Total deadlines. A promotion asks for several files in a row and waits for each answer. */
 const TIMEOUT_MS: Readonly<Record<Setting, number>> = {
@@ -24,11 +36,7 @@ export async function fetchCommand(args: readonly string[]): Promise<number> {
   let stops = settingOfArguments(args) === "recovery";
   let isVerbose = false;
   try {
-    const line = parseCommandLine(args, {
-      command: "fetch",
-      positionals: ["NAME", "DESTINATION"],
-      flags: { "on-error": "string" },
-    });
+    const line = parseCommandLine(args, fetchShape);
     if (line.switches.has("help")) throw new WalarcError("usage", "--help stands alone");
     const [name = "", destination = ""] = line.positionals;
     what = `fetch ${name}`;
@@ -37,6 +45,8 @@ export async function fetchCommand(args: readonly string[]): Promise<number> {
     stops = stopsOnError(line, setting);
 
     const options = await resolveClientOptions(line);
+    const supply = Supply.for(name, destination, options);
+    if (await supply?.deliver(args)) return 0;
     const timeoutMs = options.timeoutMs ?? TIMEOUT_MS[setting];
     await fetchFile(name, destination, {
       endpoint: endpointOf(options),
@@ -44,6 +54,7 @@ export async function fetchCommand(args: readonly string[]): Promise<number> {
       retry: stops ? "until-deadline" : "never",
       signal: deadlineSignal(timeoutMs, options.server),
     });
+    await supply?.follow(args);
     return 0;
   } catch (error) {
     // A standby asks for the next segment every few seconds: not worth a line each time.

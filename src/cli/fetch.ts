@@ -6,11 +6,9 @@ import { checkFirstPage, FIRST_PAGE_BYTES, readFirstPage } from "../wal/first-pa
 import { parseHistory } from "../wal/history.ts";
 import { requireWalName, type WalName } from "../wal/name.ts";
 import { Delivery, sweepAbandoned } from "./delivery.ts";
-import { type AnswerHead } from "../client/answer.ts";
-import { describeServer, type Endpoint } from "../client/connection.ts";
-import { exchange } from "../client/exchange.ts";
+import type { Endpoint } from "../client/connection.ts";
+import { download } from "../client/download.ts";
 import { identityHeader } from "./identity.ts";
-import { failureIn } from "../client/problem.ts";
 import { isRecoveryTarget } from "./setting.ts";
 
 export interface FetchOptions {
@@ -57,60 +55,22 @@ export async function fetchFile(
 }
 
 async function fetchOnce(name: WalName, destination: string, options: FetchOptions): Promise<void> {
-  const where = describeServer(options.endpoint.address);
-  const transfer = new Transfer(destination, where);
+  let delivery: Delivery | undefined;
   try {
-    const answer = await exchange(options.endpoint, {
-      method: "GET",
-      path: `/v1/clusters/${options.cluster}/wal/${name.text}`,
+    const sha256 = await download({
+      endpoint: options.endpoint,
+      cluster: options.cluster,
+      name,
       headers: identityHeader(),
       onSent: () => sweepAbandoned(dirname(destination)),
-      receive: (head) => transfer.receive(head),
+      open: () => (delivery = new Delivery(destination)),
       signal: options.signal,
       idleTimeoutMs: options.retry === "never" ? undefined : STANDSTILL_MS,
     });
-    if (answer.status !== 200) throw failureIn(answer, where);
-    transfer.complete();
+    delivery?.publish(sha256);
   } finally {
-    transfer[Symbol.dispose]();
+    delivery?.[Symbol.dispose]();
   }
-}
-
-/** One answer that may turn out to be the file. */
-class Transfer implements Disposable {
-  readonly #destination: string;
-  readonly #where: string;
-  #sha256 = "";
-  #delivery: Delivery | undefined;
-
-  constructor(destination: string, where: string) {
-    this.#destination = destination;
-    this.#where = where;
-  }
-
-  receive(head: AnswerHead): ((bytes: Buffer) => void) | undefined {
-    if (head.status !== 200) return undefined;
-    this.#sha256 = requireDigest(head, this.#where);
-    const delivery = new Delivery(this.#destination);
-    this.#delivery = delivery;
-    return (bytes) => delivery.write(bytes);
-  }
-
-  complete(): void {
-    this.#delivery?.publish(this.#sha256);
-  }
-
-  [Symbol.dispose](): void {
-    this.#delivery?.[Symbol.dispose]();
-  }
-}
-
-function requireDigest(head: AnswerHead, where: string): string {
-  const sha256 = head.headers.get("walarc-sha256")?.toLowerCase();
-  if (sha256 !== undefined && /^[0-9a-f]{64}$/.test(sha256)) return sha256;
-  const hint = "is this walarc's address, or does a proxy answer in its place?";
-  const why = "status 200 without the digest of the file";
-  throw new WalarcError("unreachable", `${where}: ${why}`, { hint });
 }
 
 function isWorthRetry(error: unknown): error is WalarcError {

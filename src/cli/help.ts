@@ -40,7 +40,9 @@ Ends with 0 once a verified file is in place, and with 1 if the archive has no s
 What other failures end with depends on the working directory, which is PostgreSQL's data
 directory: on a standby they may be retried, in a recovery they must stop it.
 
-  --on-error auto|stop|continue   "auto" looks at the directory, the others decide`,
+  --on-error auto|stop|continue   "auto" looks at the directory, the others decide
+  --prefetch SIZE                 what may be fetched ahead while PostgreSQL replays: 256MB
+                                  unless said otherwise, 0 for nothing`,
     isClient: true,
   },
   cleanup: {

@@ -14,7 +14,7 @@ import {
 } from "../config/places.ts";
 import { requireServerAddress, type ServerAddress } from "../config/server-address.ts";
 import { closest } from "../config/spelling.ts";
-import { isClusterName, parseDurationMs } from "../config/units.ts";
+import { isClusterName, parseDurationMs, parseSizeBytes } from "../config/units.ts";
 import { WalarcError } from "../errors.ts";
 
 export type FlagKind = "string" | "boolean";
@@ -53,6 +53,8 @@ export interface ClientOptions {
   };
   /** Total deadline of the call; `undefined`: the command's own default. */
   readonly timeoutMs: number | undefined;
+  /** What may be fetched ahead; 0: nothing, `undefined`: nobody said. */
+  readonly prefetchBytes: number | undefined;
   /** The configuration file that was read, if any. */
   readonly configFile: string | undefined;
 }
@@ -112,6 +114,7 @@ export async function resolveClientOptions(
   const server = find("server");
   const cluster = find("cluster");
   const timeout = find("timeout");
+  const prefetch = find("prefetch");
   const tokenFile = find("token-file");
   const [certFile, keyFile] = [find("cert-file"), find("key-file")];
   if ((certFile === undefined) !== (keyFile === undefined)) {
@@ -135,6 +138,7 @@ export async function resolveClientOptions(
       keyFile: keyFile?.text,
     },
     timeoutMs: timeout && requireTimeoutMs(timeout.text, timeout.source),
+    prefetchBytes: prefetch && requireSizeBytes(prefetch),
     configFile: file.path,
   };
 }
@@ -250,4 +254,12 @@ function requireTimeoutMs(text: string, source: string): number {
     });
   }
   return ms;
+}
+
+function requireSizeBytes({ text, source }: ClientSetting): number {
+  const bytes = /^[0-9]{1,15}$/.test(text) ? Number(text) : parseSizeBytes(text);
+  if (bytes !== undefined) return bytes;
+  throw new WalarcError("usage", `${source} "${text}" is not a size`, {
+    hint: "write 256MB or 1GB, or 0 for nothing",
+  });
 }

@@ -12,7 +12,18 @@ export const CLIENT_KEYS = [
   "timeout",
 ] as const;
 
-export type ClientKey = (typeof CLIENT_KEYS)[number];
+/** What only some of them can be told, and the `[client]` table for them. */
+export const COMMAND_KEYS = ["prefetch"] as const;
+
+export type ClientKey = (typeof CLIENT_KEYS)[number] | (typeof COMMAND_KEYS)[number];
+
+/** Every key of the `[client]` table, as a flag is written. */
+export const TABLE_KEYS: readonly ClientKey[] = [...CLIENT_KEYS, ...COMMAND_KEYS];
+
+/** Whether a number may stand for its text: `timeout = 60`, `prefetch = 0`. */
+export function mayBeNumber(key: ClientKey): boolean {
+  return key === "timeout" || key === "prefetch";
+}
 
 /** A setting and, for messages, where it was found. */
 export interface ClientSetting {

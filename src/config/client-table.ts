@@ -1,6 +1,6 @@
 import { parse } from "smol-toml";
 import { WalarcError } from "../errors.ts";
-import { CLIENT_KEYS, type ClientKey, type ClientSetting } from "./client-keys.ts";
+import { type ClientKey, type ClientSetting, mayBeNumber, TABLE_KEYS } from "./client-keys.ts";
 import { closest } from "./spelling.ts";
 
 /**
@@ -25,11 +25,11 @@ export function parseClientTable(text: string, path: string): Map<ClientKey, Cli
     throw new WalarcError("usage", `client in "${path}" is not a table`);
   }
   for (const [key, value] of Object.entries(table)) {
-    const known = CLIENT_KEYS.find((candidate) => candidate.replaceAll("-", "_") === key);
+    const known = TABLE_KEYS.find((candidate) => candidate.replaceAll("-", "_") === key);
     if (known === undefined) throw unknownKey(key, path);
     // An empty text counts as not given, as in the rest of the file.
     if (value === "") continue;
-    const isText = typeof value === "string" || (known === "timeout" && typeof value === "number");
+    const isText = typeof value === "string" || (typeof value === "number" && mayBeNumber(known));
     if (!isText) throw new WalarcError("usage", `client.${key} in "${path}" is not a text`);
     entries.set(known, { text: String(value), source: `client.${key} in ${path}:` });
   }
@@ -39,7 +39,7 @@ export function parseClientTable(text: string, path: string): Map<ClientKey, Cli
 function unknownKey(key: string, path: string): WalarcError {
   const near = closest(
     key,
-    CLIENT_KEYS.map((candidate) => candidate.replaceAll("-", "_")),
+    TABLE_KEYS.map((candidate) => candidate.replaceAll("-", "_")),
   );
   const hint = near === undefined ? {} : { hint: `did you mean client.${near}?` };
   return new WalarcError("usage", `client.${key} in "${path}" is not a known key`, hint);

@@ -166,6 +166,7 @@ const Client = Type.Object(
     timeout: Type.Optional(
       formed<string | number>({ name: "timeout", mayBeEmpty: true, most: "24d" }),
     ),
+    prefetch: Type.Optional(formed<string | number>({ name: "size", mayBeEmpty: true })),
   },
   optionalTable,
 );

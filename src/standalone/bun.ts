@@ -30,5 +30,10 @@ export interface BunApi {
   connect(
     options: ({ unix: string } | { hostname: string; port: number }) & { socket: BunSocketHandler },
   ): Promise<BunSocket>;
+  /** Throws when the program cannot be started. */
+  spawn(options: {
+    readonly cmd: readonly string[];
+    readonly stdio: readonly ["ignore", "ignore", "ignore"];
+  }): { readonly pid: number; unref(): void };
   readonly CryptoHasher: new (algorithm: "sha256") => BunHasher;
 }

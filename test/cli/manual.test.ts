@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { helpText } from "../../src/cli/help.ts";
-import { CLIENT_KEYS } from "../../src/config/client-keys.ts";
+import { TABLE_KEYS } from "../../src/config/client-keys.ts";
 import { FAILURES, STOP_STATUS } from "../../src/errors.ts";
 
 const MANUAL = readFileSync("docs/man/walarc.1", "utf8");
@@ -40,7 +40,7 @@ describe("the manual page", () => {
 
   test("names every variable of the environment", () => {
     const told = [...MANUAL.matchAll(/^\.It Ev (\w+)$/gm)].map(([, name = ""]) => name);
-    const known = [...CLIENT_KEYS, "config"].map(
+    const known = [...TABLE_KEYS, "config"].map(
       (key) => `WALARC_${key.toUpperCase().replaceAll("-", "_")}`,
     );
     expect(told.sort()).toEqual(known.sort());

@@ -82,6 +82,7 @@ describe("client options", () => {
       token: undefined,
       tls: { caFile: undefined, certFile: undefined, keyFile: undefined },
       timeoutMs: undefined,
+      prefetchBytes: undefined,
       configFile: NO_FILE,
     });
   });
@@ -116,6 +117,7 @@ ca_file = "/ca"
 cert_file = "/cert"
 key_file = "/key"
 timeout = "2m"
+prefetch = "1GB"
 `,
     );
     expect(await resolve({ config })).toEqual({
@@ -125,6 +127,7 @@ timeout = "2m"
       token: "walarc_secret",
       tls: { caFile: "/ca", certFile: "/cert", keyFile: "/key" },
       timeoutMs: 120_000,
+      prefetchBytes: 1024 ** 3,
       configFile: config,
     });
   });

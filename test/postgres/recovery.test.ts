@@ -1,3 +1,6 @@
+import { readdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { beforeAll, expect, test } from "vitest";
 import type { WalarcDaemon } from "../support/daemon.ts";
@@ -13,6 +16,7 @@ const BATCH_ROWS = 1000;
 const ALL_ROWS = String(BATCHES * BATCH_ROWS);
 const TIMELINE = "select substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 const ROWS = "select count(*) from t";
+const STOCK = "pgsql_tmp.walarc";
 
 /**
  * PostgreSQL takes a restore_command's status from 1 to 125 for the end of the WAL, and then opens
@@ -55,7 +59,7 @@ describeScene("a recovery to the end of the WAL", (scene) => {
       const gate = await gateBefore(victim);
       const server = weather.through === "proxy" ? proxy.url : daemon.url;
       await using recovered = await recovery({ server, gate });
-      await gate.during(victim, () => weather.begin(stage));
+      await strike(gate, recovered, () => weather.begin(stage));
       const end = await recovered.recoveryEnd();
 
       expect(end).toMatchObject({ kind: "stopped", log: expect.stringContaining("FATAL") });
@@ -86,16 +90,37 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     const gate = await gateBefore(victim);
     const settings = { recovery_prefetch: "try" };
     await using recovered = await recovery({ server: daemon.url, gate, settings });
-    await gate.during(victim, () => daemon.kill());
+    await strike(gate, recovered, () => daemon.kill());
 
     expect((await recovered.recoveryEnd()).kind).toBe("stopped");
+  });
+
+  test("goes on with what was fetched ahead when the daemon is gone, and stops where that ends", async () => {
+    await using daemon = await daemonOnCopy();
+    const gate = await gateBefore(victim);
+    await using recovered = await recovery({ server: daemon.url, gate });
+    await gate.during(victim, async () => {
+      await recovered.eventually("it is fetched ahead", () => stockOf(recovered).includes(victim));
+      await daemon.kill();
+    });
+
+    const end = await recovered.recoveryEnd();
+    expect(end).toMatchObject({ kind: "stopped", log: expect.stringContaining("FATAL") });
+    expect(gate.statuses(victim)).toEqual([0]);
+    expect(end.log).toContain(`restored log file "${victim}" from archive`);
+    expect(end.log).toMatch(/^walarc: fetch [0-9A-F]{24}: unreachable: /m);
+    await daemon.start();
+    recovered.launch();
+    expect((await recovered.recoveryEnd()).kind).toBe("open");
+    expect(await recovered.value(ROWS)).toBe(ALL_ROWS);
+    expect(readdirSync(recovered.walDirectory)).not.toContain(STOCK);
   });
 
   test("waits for a daemon that is back before the deadline, and then goes on", async () => {
     await using daemon = await daemonOnCopy();
     const gate = await gateBefore(victim);
     await using recovered = await recovery({ server: daemon.url, gate, timeoutSeconds: 60 });
-    await gate.during(victim, () => daemon.kill());
+    await strike(gate, recovered, () => daemon.kill());
     await setTimeout(2000); // the outage: time in which a wrong client would give up
     await daemon.start();
 
@@ -121,11 +146,36 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     await using daemon = await daemonOnCopy();
     const gate = await gateBefore(victim, "naive");
     await using recovered = await recovery({ server: daemon.url, gate });
-    await gate.during(victim, () => daemon.kill());
+    await strike(gate, recovered, () => daemon.kill());
 
     expect((await recovered.recoveryEnd()).kind).toBe("open");
     expect(await recovered.value(ROWS)).toBe(String(2 * BATCH_ROWS));
   });
+
+  /**
+   * Something happens to the archive while PostgreSQL waits for the victim, and nothing that was
+   * fetched ahead of it is left.
+   */
+  async function strike(
+    gate: RestoreGate,
+    recovered: PostgresCluster,
+    happening: () => Promise<void> | void,
+  ): Promise<void> {
+    await gate.during(victim, async () => {
+      await happening();
+      await rm(join(recovered.walDirectory, STOCK), {
+        recursive: true,
+        force: true,
+        maxRetries: 5,
+      });
+    });
+  }
+
+  /** The segments that were fetched ahead. */
+  function stockOf(recovered: PostgresCluster): string[] {
+    const directory = join(recovered.walDirectory, STOCK);
+    return readdirSync(directory).flatMap((key) => readdirSync(join(directory, key)));
+  }
 
   /** Each test damages an archive of its own. */
   async function daemonOnCopy(): Promise<WalarcDaemon> {

@@ -1,0 +1,189 @@
+import { copyFile, rename, truncate } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { STOP_STATUS } from "../../src/errors.ts";
+import { ClientScene, RUNTIMES } from "../support/client-scene.ts";
+import { eventually } from "../support/eventually.ts";
+import { answer, fileAnswer, says, sha256Of } from "../support/faults.ts";
+import {
+  isRunning,
+  RecoveringServer,
+  segment,
+  SmallArchive,
+} from "../support/recovering-server.ts";
+import type { MadeFile } from "../support/wal-maker.ts";
+
+const FIRST = 5;
+const ALL = Array.from({ length: 12 }, (_, index) => segment(FIRST + index));
+const [ONE, TWO, THREE] = ALL as [MadeFile, MadeFile, MadeFile];
+const OTHER_CLUSTER = "7312345678901234999";
+
+let scene: ClientScene;
+
+describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
+  beforeAll(async () => {
+    scene = await ClientScene.create(runtime);
+  });
+  afterAll(async () => await scene[Symbol.asyncDispose]());
+
+  test("finds the next segment there, without asking the archive again", async () => {
+    await using archive = await SmallArchive.of(scene, ALL);
+    await using server = await RecoveringServer.start(scene);
+    expect(await server.fetch(ONE, archive.url)).toMatchObject({ status: 0, stderr: "" });
+    for (const next of [TWO, THREE]) {
+      await server.stocked(next);
+      const silent = { status: 0, signal: null, stdout: "", stderr: "" };
+      expect(await server.fetch(next, archive.url)).toEqual(silent);
+      expect(sha256Of(await server.delivered())).toBe(sha256Of(next.bytes));
+      expect(archive.requestsFor(next)).toBe(1);
+    }
+  });
+
+  test("waits for a segment that is under way rather than ask a second time", async () => {
+    await using archive = await SmallArchive.of(scene, ALL);
+    await using server = await RecoveringServer.start(scene);
+    let finish = (): void => {};
+    archive.faults.set(TWO.name, {
+      moment: "received",
+      script: (socket) => {
+        const bytes = fileAnswer(TWO.bytes);
+        if (archive.requestsFor(TWO) > 1) return void socket.end(bytes);
+        socket.write(bytes.subarray(0, 500_000));
+        finish = () => void socket.end(bytes.subarray(500_000));
+      },
+    });
+    await server.fetch(ONE, archive.url);
+    await eventually("it is under way", () => server.stock().includes(`${TWO.name}.part`));
+    const outcome = server.fetch(TWO, archive.url);
+    setTimeout(finish, 200); // after the call has looked for it
+    expect(await outcome).toMatchObject({ status: 0, stderr: "" });
+    expect(sha256Of(await server.delivered())).toBe(sha256Of(TWO.bytes));
+    expect(archive.requestsFor(TWO)).toBe(1);
+  });
+
+  test("asks itself when what is under way stands still", async () => {
+    await using archive = await SmallArchive.of(scene, ALL);
+    await using server = await RecoveringServer.start(scene);
+    archive.faults.set(TWO.name, {
+      moment: "received",
+      script: (socket) => void socket.write(fileAnswer(TWO.bytes).subarray(0, 500_000)),
+    });
+    await server.fetch(ONE, archive.url);
+    await eventually("it is under way", () => server.stock().includes(`${TWO.name}.part`));
+    archive.faults.delete(TWO.name);
+    expect(await server.fetch(TWO, archive.url)).toMatchObject({ status: 0 });
+    expect(sha256Of(await server.delivered())).toBe(sha256Of(TWO.bytes));
+    expect(archive.requestsFor(TWO)).toBe(2);
+  });
+
+  test("that was absent ahead of time asks again, and finds what has come since", async () => {
+    await using archive = await SmallArchive.of(scene, [ONE]);
+    await using server = await RecoveringServer.start(scene);
+    await server.fetch(ONE, archive.url);
+    await eventually("it was asked for", () => archive.requestsFor(TWO) > 0);
+    expect(await server.fetch(TWO, archive.url)).toMatchObject({ status: 1, stderr: "" });
+    archive.add(TWO);
+    expect(await server.fetch(TWO, archive.url)).toMatchObject({ status: 0 });
+  });
+
+  test("is not served what did not verify ahead of time", async () => {
+    await using archive = await SmallArchive.of(scene, ALL);
+    await using server = await RecoveringServer.start(scene);
+    const lie = answer(200, { "Walarc-Sha256": sha256Of(ONE.bytes) }, TWO.bytes);
+    archive.faults.set(TWO.name, says(lie));
+    await server.fetch(ONE, archive.url);
+    await eventually("it was asked for", () => archive.requestsFor(TWO) > 0);
+    expect(await server.fetch(TWO, archive.url, { flags: ["--timeout", "1"] })).toMatchObject({
+      status: STOP_STATUS,
+      stderr: expect.stringContaining(`walarc: fetch ${TWO.name}: corrupt: `) as string,
+    });
+  });
+
+  describe("is served nothing that was fetched", () => {
+    const strange = segment(FIRST + 1, { systemIdentifier: OTHER_CLUSTER });
+
+    test.each<
+      [string, (server: RecoveringServer) => Promise<readonly string[]> | readonly string[]]
+    >([
+      ["for another cluster", () => ["--cluster", "other"]],
+      [
+        "with another token",
+        async () => {
+          const path = `${scene.newPath()}.token`;
+          return ["--token-file", await scene.workspace.writeFile(path, "walarc_other")];
+        },
+      ],
+      [
+        "for the database that stood here before",
+        async (server) => {
+          await server.become(OTHER_CLUSTER);
+          return [];
+        },
+      ],
+      ["from another archive", () => []],
+    ])("%s", async (title, change) => {
+      await using archive = await SmallArchive.of(scene, ALL);
+      await using other = await SmallArchive.of(scene, [strange]);
+      await using server = await RecoveringServer.start(scene);
+      await server.fetch(ONE, archive.url);
+      await server.stocked(TWO);
+      const flags = await change(server);
+      archive.add(strange);
+      const source = title === "from another archive" ? other : archive;
+      expect(await server.fetch(strange, source.url, { flags })).toMatchObject({ status: 0 });
+      expect(sha256Of(await server.delivered())).toBe(sha256Of(strange.bytes));
+    });
+
+    test("in another data directory, from which its pg_wal was copied", async () => {
+      await using archive = await SmallArchive.of(scene, ALL);
+      await using server = await RecoveringServer.start(scene);
+      await using copy = await RecoveringServer.start(scene);
+      await server.fetch(ONE, archive.url);
+      await server.stocked(TWO);
+      await copy.remove("pg_wal");
+      await rename(join(server.path, "pg_wal"), join(copy.path, "pg_wal"));
+      expect(copy.stock()).toContain(TWO.name);
+      expect(await copy.fetch(TWO, archive.url)).toMatchObject({ status: 0 });
+      expect(archive.requestsFor(TWO)).toBe(2);
+    });
+  });
+
+  test.each<[string, (path: string, server: RecoveringServer) => Promise<void>]>([
+    ["cut short", (path) => truncate(path, 500_000)],
+    ["emptied", (path) => truncate(path, 0)],
+    [
+      "exchanged for its neighbour",
+      (path, server) => {
+        return copyFile(server.stockPath(THREE.name), path);
+      },
+    ],
+  ])("fetches anew what was %s in stock", async (_title, harm) => {
+    await using archive = await SmallArchive.of(scene, ALL);
+    await using server = await RecoveringServer.start(scene);
+    await server.fetch(ONE, archive.url);
+    await server.stocked(TWO);
+    await server.stocked(THREE);
+    await harm(server.stockPath(TWO.name), server);
+    expect(await server.fetch(TWO, archive.url)).toMatchObject({ status: 0, stderr: "" });
+    expect(sha256Of(await server.delivered())).toBe(sha256Of(TWO.bytes));
+  });
+
+  test("goes on when the prefetcher was killed, sweeps what it left, and starts another", async () => {
+    await using archive = await SmallArchive.of(scene, ALL);
+    await using server = await RecoveringServer.start(scene);
+    archive.faults.set(TWO.name, {
+      moment: "received",
+      script: (socket) => void socket.write(fileAnswer(TWO.bytes).subarray(0, 500_000)),
+    });
+    await server.fetch(ONE, archive.url);
+    await eventually("it is under way", () => server.stock().includes(`${TWO.name}.part`));
+    const killed = await server.prefetcher();
+    process.kill(killed, "SIGKILL");
+    await eventually("it is gone", () => !isRunning(killed));
+    archive.faults.delete(TWO.name);
+    expect(await server.fetch(TWO, archive.url)).toMatchObject({ status: 0, stderr: "" });
+    expect(sha256Of(await server.delivered())).toBe(sha256Of(TWO.bytes));
+    await server.stocked(THREE);
+    expect(server.stock()).not.toContain(`${TWO.name}.part`);
+  });
+});
