@@ -232,7 +232,7 @@ export function storePromises(name: string, open: OpenStore): void {
           fc.asyncProperty(sets, points, async (candidates, after) => {
             const cluster = `clusters/run${(runs += 1)}/`;
             const names = candidates.filter((name) => isFree(name, candidates)).sort();
-            for (const name of names) await put(store, cluster + name, "");
+            await Promise.all(names.map((name) => put(store, cluster + name, "")));
             for (const point of [...names, ...after]) {
               const rest = names.filter((name) => name > point).map((name) => cluster + name);
               const options = { prefix: cluster, after: cluster + point };

@@ -1,0 +1,166 @@
+import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
+import { S3Store } from "../../src/store/s3.ts";
+import { CountedStore, settingsFor, useCredentials } from "../support/bucket-store.ts";
+import { type S3FaultName, S3_FAULTS } from "../support/s3-fault.ts";
+import { type S3Manners, S3Server } from "../support/s3-server.ts";
+import { contentOf, keysOf, put } from "./objects.ts";
+
+const signal = new AbortController().signal;
+const WAL = "clusters/main/wal/00000001/00000000/000000010000000000000001";
+const OTHER = "clusters/main/wal/00000001/00000000/000000010000000000000002";
+const STATE = "clusters/main/standbys/s1.json";
+
+let stack: AsyncDisposableStack;
+beforeEach(() => {
+  stack = new AsyncDisposableStack();
+});
+afterEach(async () => {
+  vi.unstubAllEnvs();
+  await stack.disposeAsync();
+});
+
+async function start(manners: S3Manners = {}): Promise<S3Server> {
+  const server = stack.use(await S3Server.start(manners));
+  useCredentials(server);
+  return server;
+}
+
+const settingsOf = (server: S3Server) => {
+  const place = { name: server.bucketName, access: server.access };
+  return settingsFor(place, { prefix: "", requestTimeoutMs: 1000 });
+};
+
+async function open(server: S3Server): Promise<CountedStore> {
+  const counted = stack.use(await CountedStore.open(settingsOf(server)));
+  counted.requests();
+  return counted;
+}
+
+describe("a bucket that is not ours, or not of our time, is left untouched", () => {
+  test.each([
+    ["walarc.json", '{"format": 2}', /has format 2$/],
+    ["walarc.json", "[1]", /does not tell the store's format$/],
+    ["holiday.jpg", "", /is not a store of walarc, but is not empty$/],
+  ])("%s %j", async (key, content, message) => {
+    const server = await start();
+    server.bucket.put(key, Buffer.from(content), {});
+    const refused = S3Store.open(settingsOf(server));
+    await expect(refused).rejects.toMatchObject({ code: "usage" });
+    await expect(refused).rejects.toThrow(message);
+    expect(new Set(server.log.map(({ operation }) => operation))).not.toContain("PutObject");
+  });
+
+  test("and one that is comes back with all it has", async () => {
+    const server = await start();
+    await put((await open(server)).store, WAL, "content");
+    expect(await contentOf((await open(server)).store, WAL)).toBe("content");
+    expect(String(server.bucket.get("walarc.json")?.body)).toBe('{"format":1}\n');
+  });
+});
+
+test("a key with a line break is refused at once, and never shown", async () => {
+  const server = await start();
+  vi.stubEnv("AWS_SECRET_ACCESS_KEY", "hush\n");
+  const refused = S3Store.open(settingsOf(server));
+  await expect(refused).rejects.toMatchObject({ code: "usage" });
+  await expect(refused).rejects.not.toThrow(/hush/);
+  expect(server.log).toEqual([]);
+});
+
+describe("a bucket that is away", () => {
+  test("does not keep the daemon from starting, and is used as soon as it is there", async () => {
+    const server = await start();
+    server.isThere = false;
+    const settings = { ...settingsOf(server), requestTimeoutMs: 200 };
+    const store = stack.use(await S3Store.open(settings));
+    await expect(put(store, WAL, "content")).rejects.toMatchObject({ code: "store-failed" });
+    server.isThere = true;
+    expect(await put(store, WAL, "content")).toBe("created");
+  });
+
+  test("and comes back as one that overwrites is refused then", async () => {
+    const server = await start({ conditions: "ignored" });
+    server.isThere = false;
+    const settings = { ...settingsOf(server), requestTimeoutMs: 200 };
+    const store = stack.use(await S3Store.open(settings));
+    server.isThere = true;
+    const refused = put(store, WAL, "content");
+    await expect(refused).rejects.toMatchObject({ code: "store-failed" });
+    await expect(refused).rejects.toThrow(/overwrites/);
+    await expect(store.probe({ signal })).rejects.toThrow(/overwrites/);
+  });
+});
+
+describe("of an answer that was lost or proves nothing the object itself tells", () => {
+  test.each<[S3FaultName, string[]]>([
+    ["reset before the answer", ["put failed", "put refused", "head ok"]],
+    ["timeout after storing", ["put failed", "put refused", "head ok"]],
+    ["timeout before storing", ["put failed", "put ok"]],
+    ["reset in the request", ["put failed", "put ok"]],
+    ["412 for nothing", ["put refused", "head refused", "put ok"]],
+    ["409", ["put failed", "put ok"]],
+    ["500", ["put failed", "put ok"]],
+    ["503 SlowDown", ["put throttled", "put ok"]],
+    ["200 of a proxy", ["put ok", "head refused", "put ok"]],
+    ["200 with an error", ["put throttled", "put ok"]],
+    ["403 skewed", ["put failed", "put ok"]],
+  ])("%s", async (fault, requests) => {
+    const server = await start();
+    const counted = await open(server);
+    const { store } = counted;
+    server.script = [S3_FAULTS[fault]];
+    expect(await put(store, WAL, "content")).toBe("created");
+    expect(counted.requests()).toEqual(requests);
+    expect(await contentOf(store, WAL)).toBe("content");
+    expect(await put(store, WAL, "other")).toBe("exists");
+  });
+
+  test("a rival's object is never taken for the own one", async () => {
+    const server = await start();
+    const { store } = await open(server);
+    await put(store, WAL, "rival");
+    server.script = [S3_FAULTS["reset in the request"]];
+    expect(await put(store, WAL, "rival")).toBe("exists");
+    expect(await contentOf(store, WAL)).toBe("rival");
+  });
+});
+
+describe("what is read is whole, or is read again", () => {
+  test.each<S3FaultName>(["read short", "read long", "read corrupt", "reset in the answer", "500"])(
+    "%s, once",
+    async (fault) => {
+      const server = await start();
+      const { store } = await open(server);
+      await store.replace(STATE, Buffer.from("a state of some length"), { signal });
+      server.script = [S3_FAULTS[fault]];
+      expect(await contentOf(store, STATE)).toBe("a state of some length");
+    },
+  );
+
+  test("a state that is damaged where it lies is told as such", async () => {
+    const server = await start();
+    const { store } = await open(server);
+    await store.replace(STATE, Buffer.from("state"), { signal });
+    const { headers = {} } = server.bucket.get(STATE) ?? {};
+    server.bucket.put(STATE, Buffer.from("stale"), headers);
+    await expect(store.open(STATE, { signal })).rejects.toMatchObject({ code: "corrupt" });
+  });
+
+  test("a listing that is none, or is cut, never ends early", async () => {
+    const server = await start();
+    const { store } = await open(server);
+    for (const key of [WAL, OTHER]) await put(store, key, "");
+    for (const fault of ["200 of a proxy", "200 with an error", "reset in the answer"] as const) {
+      server.script = [S3_FAULTS[fault]];
+      expect(await keysOf(store)).toEqual([WAL, OTHER]);
+    }
+  });
+
+  test("an answer of 404 that is not S3's is no absence", async () => {
+    const server = await start();
+    const { store } = await open(server);
+    await put(store, WAL, "content");
+    server.script = [{ kind: "refuse", code: "NoSuchBucket", status: 404 }];
+    await expect(store.open(WAL, { signal })).rejects.toMatchObject({ code: "store-failed" });
+  });
+});
