@@ -2,6 +2,7 @@
 import { isFailure, WalarcError } from "../errors.ts";
 import { encodeObject, type PlainDigest } from "../object/encode.ts";
 import type { ObjectMetadata } from "../object/metadata.ts";
+import type { SentFrame } from "../object/sent-frame.ts";
 import type { StagedObject } from "../store/store.ts";
 import type { TimelineHistory } from "../wal/history.ts";
 import type { WalName } from "../wal/name.ts";
@@ -14,6 +15,8 @@ import { inspectStored } from "./stored.ts";
 export interface PushOptions {
   /** Length of the body where the caller told it. */
   readonly sizeBytes?: number | undefined;
+  /** Where the body comes from, when it was sent compressed. */
+  readonly sent?: SentFrame | undefined;
   /** Hex digest that the plain bytes must have. */
   readonly sha256?: string | undefined;
   /** Decimal; the cluster's identity as the caller knows it. */
@@ -140,6 +143,7 @@ async function readBody(
   const encoded = encodeObject(checked, {
     compressionLevel: cluster.compressionLevel,
     sizeBytes: options.sizeBytes,
+    sent: options.sent,
     describe: (plain) => {
       digest = plain;
       const known = joinBindings(options.binding, found?.binding ?? UNBOUND, cluster.name);

@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import type { PushResult } from "../archive/push.ts";
 import { WalarcError } from "../errors.ts";
 import { withDeadline } from "../lifecycle.ts";
+import { SentFrame } from "../object/sent-frame.ts";
 import type { VerifiedObject } from "../object/verify.ts";
 import type { FetchOutcomeLabel, PushOutcomeLabel } from "../telemetry/metrics.ts";
 import { goneSignal, sendBytes, tooSlow } from "./answer.ts";
@@ -18,7 +19,6 @@ import {
   readPushHeaders,
   readSystemIdentifier,
 } from "./wal-headers.ts";
-import { plainBytes } from "./zstd-body.ts";
 
 interface WalRoute {
   Params: { cluster: string; name: string };
@@ -106,11 +106,13 @@ async function pushBody(
     return await withDeadline(
       (signal) => {
         const chunks = body.chunks(signal);
-        const plain =
-          headers.encoding === "zstd" ? plainBytes(chunks, { plainBytesMax: bytesMax }) : chunks;
-        const sizeBytes = headers.encoding === "zstd" ? undefined : headers.bodyBytes;
-        const { sha256, systemIdentifier } = headers;
-        return archive.push(cluster, name, plain, { sizeBytes, sha256, systemIdentifier, signal });
+        const { encoding, bodyBytes: sizeBytes, sha256, systemIdentifier } = headers;
+        const options = { sha256, systemIdentifier, signal };
+        if (encoding !== "zstd") {
+          return archive.push(cluster, name, chunks, { ...options, sizeBytes });
+        }
+        const sent = new SentFrame(chunks, { plainBytesMax: bytesMax });
+        return archive.push(cluster, name, sent.plain(), { ...options, sent });
       },
       {
         deadlineMs,

@@ -2,7 +2,9 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { constants, createZstdCompress, type ZstdCompress } from "node:zlib";
+import { WalarcError } from "../errors.ts";
 import { type ObjectMetadata, trailerOf } from "./metadata.ts";
+import type { SentFrame } from "./sent-frame.ts";
 
 /**
  * Compressing in blocks of this size costs as much CPU as one call for a whole segment, and half as
@@ -22,6 +24,12 @@ const TUNED_FOR_WAL = {
   [constants.ZSTD_c_windowLog]: 21,
 };
 
+/** Up to this level a frame is kept as it was sent; who asked for more wants it compressed anew. */
+const KEPT_LEVEL_MAX = 3;
+
+/** What no compressor adds to what it cannot compress; a frame of empty blocks has no end to it. */
+const FRAME_OVERHEAD_BYTES_MAX = 1024;
+
 /** The digest and size of plain bytes. */
 export interface PlainDigest {
   readonly sha256: string;
@@ -33,15 +41,86 @@ export interface EncodeOptions {
   readonly compressionLevel: number;
   /** Size of the plain bytes where it is known beforehand. */
   readonly sizeBytes: number | undefined;
+  /** Where the plain bytes come from, when they were sent compressed. */
+  readonly sent?: SentFrame | undefined;
   /** Called once, when every plain byte was read. A rejection ends the encoding. */
   readonly describe: (digest: PlainDigest) => Promise<ObjectMetadata> | ObjectMetadata;
 }
 
 /**
- * Yields the object's bytes: one zstd frame with its checksum flag set, then the metadata. A
+ * Yields the object's bytes: one zstd frame with its checksum flag set, then the metadata. A frame
+ * that was sent is kept as it came where it proves its content; so it is compressed once. A
  * yielded buffer may be kept. Rejects with whatever `plain` or `describe` reject with.
  */
 export async function* encodeObject(
+  plain: AsyncIterable<Buffer>,
+  options: EncodeOptions,
+): AsyncGenerator<Buffer, void, void> {
+  const { sent, compressionLevel } = options;
+  if (sent === undefined) return yield* compressed(plain, options);
+  // Nothing is known of a frame before its first bytes have come.
+  const iterator = plain[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  const all = resumed(first, iterator);
+  if (sent.isProof && compressionLevel <= KEPT_LEVEL_MAX) return yield* kept(all, sent, options);
+  sent.giveUp();
+  yield* compressed(all, options);
+}
+
+/** The frame as it was sent. What nobody has looked at yet stays back until it was. */
+async function* kept(
+  plain: AsyncIterable<Buffer>,
+  sent: SentFrame,
+  options: EncodeOptions,
+): AsyncGenerator<Buffer, void, void> {
+  const hash = createHash("sha256");
+  const frameHash = createHash("sha256");
+  let sizeBytes = 0;
+  let frameBytes = 0;
+  let waiting: Buffer[] = [];
+  let waitingBytes = 0;
+  const take = () => {
+    for (const piece of sent.take()) {
+      frameHash.update(piece);
+      frameBytes += piece.length;
+      waitingBytes += piece.length;
+      waiting.push(piece);
+    }
+  };
+  for await (const chunk of plain) {
+    hash.update(chunk);
+    sizeBytes += chunk.length;
+    take();
+    if (waitingBytes < BLOCK_BYTES) continue;
+    yield Buffer.concat(waiting);
+    waiting = [];
+    waitingBytes = 0;
+  }
+  take();
+  if (frameBytes > sizeBytes + FRAME_OVERHEAD_BYTES_MAX + sizeBytes / 64) throw tooLongFrame();
+  if (waitingBytes > 0) yield Buffer.concat(waiting);
+  const metadata = await options.describe({ sha256: hash.digest("hex"), sizeBytes });
+  yield trailerOf(metadata, { frameBytes, frameSha256: frameHash.digest("hex") });
+}
+
+function tooLongFrame(): WalarcError {
+  return new WalarcError("rejected", "the body is a zstd frame longer than its own content", {
+    hint: "send the file as it is, or compressed by the usual means",
+  });
+}
+
+async function* resumed(
+  first: IteratorResult<Buffer, unknown>,
+  iterator: AsyncIterator<Buffer>,
+): AsyncGenerator<Buffer, void, void> {
+  try {
+    for (let next = first; next.done !== true; next = await iterator.next()) yield next.value;
+  } finally {
+    await iterator.return?.();
+  }
+}
+
+async function* compressed(
   plain: AsyncIterable<Buffer>,
   options: EncodeOptions,
 ): AsyncGenerator<Buffer, void, void> {

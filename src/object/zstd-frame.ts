@@ -14,8 +14,19 @@ export class FrameWalk {
   #next: (field: Buffer) => void = (field) => this.#readDescriptor(field);
   #skipBytes = 0;
   #hasChecksum = false;
+  #hasSize = false;
   #isFrame = true;
   isComplete = false;
+
+  /** A checksum of the plain bytes follows the last block; false until the frame has begun. */
+  get hasChecksum(): boolean {
+    return this.#hasChecksum;
+  }
+
+  /** The size of the plain bytes stands in the header; false until the frame has begun. */
+  get hasSize(): boolean {
+    return this.#hasSize;
+  }
 
   /** How many of the bytes belong to the frame; `undefined` when they do not begin like one. */
   take(chunk: Buffer): number | undefined {
@@ -57,6 +68,7 @@ export class FrameWalk {
     this.#hasChecksum = (descriptor & 0x04) !== 0;
     const dictionaryBytes = [0, 1, 2, 4][descriptor & 0x03] ?? 0;
     const sizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0;
+    this.#hasSize = sizeBytes > 0;
     const windowBytes = isSingleSegment ? 0 : 1;
     this.#await(windowBytes + dictionaryBytes + sizeBytes, () => this.#awaitBlock());
   }

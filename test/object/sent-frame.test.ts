@@ -12,9 +12,10 @@ import {
   uint8Array,
 } from "fast-check";
 import { expect, test } from "vitest";
-import { plainBytes } from "../../src/http/zstd-body.ts";
+import { SentFrame } from "../../src/object/sent-frame.ts";
 
 const PLAIN_BYTES_MAX = 4 * 1024 * 1024;
+const LIMIT = { plainBytesMax: PLAIN_BYTES_MAX };
 
 /** Plain bytes with parts that compress, parts that do not and long runs: all kinds of blocks. */
 const plain = array(
@@ -55,9 +56,8 @@ async function* inPieces(bytes: Buffer, pieceBytes: number): AsyncGenerator<Buff
 async function decompress(body: Buffer, pieceBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   const source = inPieces(body, pieceBytes);
-  for await (const chunk of plainBytes(source, { plainBytesMax: PLAIN_BYTES_MAX })) {
-    chunks.push(chunk);
-  }
+  const sent = new SentFrame(source, LIMIT);
+  for await (const chunk of sent.plain()) chunks.push(chunk);
   return Buffer.concat(chunks);
 }
 
@@ -125,7 +125,7 @@ test("a failure of the source is the failure of the body", async () => {
     throw new Error("the client left");
   }
   const read = async () => {
-    for await (const _ of plainBytes(failing(), { plainBytesMax: PLAIN_BYTES_MAX }));
+    for await (const _ of new SentFrame(failing(), LIMIT).plain());
   };
   await expect(read()).rejects.toThrow("the client left");
 });
@@ -139,6 +139,6 @@ test("a reader who stops early stops the source", async () => {
       isClosed = true;
     }
   }
-  for await (const _ of plainBytes(endless(), { plainBytesMax: PLAIN_BYTES_MAX })) break;
+  for await (const _ of new SentFrame(endless(), LIMIT).plain()) break;
   expect(isClosed).toBe(true);
 });
