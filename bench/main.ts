@@ -6,7 +6,7 @@ import { benchMemory } from "./memory.ts";
 import { benchReplay } from "./replay.ts";
 import { benchRetention } from "./retention.ts";
 import { benchScale } from "./scale.ts";
-import { benchConcurrency, benchFetch, benchPush } from "./segments.ts";
+import { benchSegments } from "./segments.ts";
 import { benchSpool } from "./spool.ts";
 import { Stage } from "./stage.ts";
 
@@ -19,17 +19,15 @@ const SEGMENTS = Number(process.env["WALARC_BENCH_SEGMENTS"] ?? 24);
 const wanted = process.argv.slice(2);
 const isWanted = (name: string) => wanted.length === 0 || wanted.includes(name);
 
-if (isWanted("segments")) {
-  await using stage = await Stage.set({ segments: SEGMENTS });
-  await benchPush(stage);
-  await benchFetch(stage);
-  await benchConcurrency(stage);
-}
-const needs = { drain: DRAINED, replay: REPLAYED, commands: SEGMENTS };
+const needs = { drain: DRAINED, replay: REPLAYED, commands: SEGMENTS, segments: SEGMENTS };
 const needed = Object.entries(needs).filter(([name]) => isWanted(name));
 if (needed.length > 0) {
   const segments = Math.max(...needed.map(([, count]) => count));
   await using backlog = await Backlog.make({ segments });
+  if (isWanted("segments")) {
+    await using stage = await Stage.set(backlog, { segments: SEGMENTS });
+    await benchSegments(stage);
+  }
   if (isWanted("drain")) await benchDrain(backlog, { segments: DRAINED, rounds: ROUNDS });
   if (isWanted("commands")) await benchCommands(backlog, { segments: SEGMENTS });
   if (isWanted("replay")) await benchReplay(backlog, { rounds: ROUNDS });

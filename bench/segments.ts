@@ -1,5 +1,5 @@
 /** One push and one fetch at a time, and many at once, beside cp and pgBackRest. */
-import { readdir, rm } from "node:fs/promises";
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import {
   median,
@@ -10,6 +10,7 @@ import {
   timed,
   treeBytes,
 } from "./measure.ts";
+import type { Pgbackrest } from "./pgbackrest.ts";
 import type { Stage } from "./stage.ts";
 import { printTable, type Row } from "./table.ts";
 
@@ -52,51 +53,63 @@ async function measureRounds(stage: Stage, tools: readonly Tool[]): Promise<Row[
 const SYNC_COPY = (from: string, to: string) =>
   `cp ${from} ${to}.tmp && sync ${to}.tmp && mv ${to}.tmp ${to} && sync "$(dirname ${to})"`;
 
-/** Returns the archive directories for the fetches. */
-export async function benchPush(stage: Stage): Promise<void> {
-  const { walDirectory, installation, daemon } = stage;
+export async function benchSegments(stage: Stage): Promise<void> {
   const plain = await stage.directory("cp");
+  const pgbackrest = await stage.pgbackrest();
+  await benchPush(stage, { plain, pgbackrest });
+  await benchFetch(stage, { plain, pgbackrest });
+  await benchConcurrency(stage);
+}
+
+interface Others {
+  /** Where `cp` copies to. */
+  readonly plain: string;
+  readonly pgbackrest: readonly { name: string; repository: Pgbackrest }[];
+}
+
+async function benchPush(stage: Stage, { plain, pgbackrest }: Others): Promise<void> {
+  const { walDirectory, daemon, localDaemon } = stage;
+  const { installation, token } = stage.backlog;
   const synced = await stage.directory("cp-fsync");
   const from = (segment: string) => join(walDirectory, segment);
+  const walarc = `${installation.walarc} push`;
   const tools: Tool[] = [
     { name: "nothing (sh -c true)", command: () => "true" },
     { name: "cp", command: (segment) => `cp ${from(segment)} ${join(plain, segment)}` },
     { name: "cp + fsync", command: (segment) => SYNC_COPY(from(segment), join(synced, segment)) },
-    ...(await stage.pgbackrest()).map((tool) => ({
-      name: tool.name,
-      command: (segment: string) => `${tool.push} ${from(segment)}`,
+    ...pgbackrest.map(({ name, repository }) => ({
+      name,
+      command: (segment: string) => `${repository.base} archive-push ${from(segment)}`,
     })),
     {
       name: "walarc",
-      command: (segment) => `${installation.walarc} push ${from(segment)}`,
+      command: (segment) => `${walarc} ${from(segment)}`,
       standing: new Standing(daemon.pid),
     },
     {
       name: "walarc on the host",
-      command: (segment) =>
-        `cd ${stage.hostDirectory} && ${installation.walarc} push --server ${stage.localDaemon.url} pg_wal/${segment}`,
-      standing: new Standing(stage.localDaemon.pid),
+      command: (segment) => `${walarc} --server ${localDaemon.url} pg_wal/${segment}`,
+      standing: new Standing(localDaemon.pid),
     },
     {
       name: "walarc over TCP",
       command: (segment) =>
-        `${installation.walarc} push --server ${daemon.tcpUrl} --token-file ${stage.workspace.path("token")} --cluster tcp ${from(segment)}`,
+        `${walarc} --server ${daemon.tcpUrl} ${token.option} --cluster tcp ${from(segment)}`,
       standing: new Standing(daemon.pid),
     },
   ];
-  printTable(
-    `push of one 16 MB segment, medians of ${stage.segments.length}`,
-    await measureRounds(stage, tools),
-    {
-      ratioTo: "walarc",
-    },
-  );
-  const clientMb = await peakMemory(
-    `${installation.walarc} push ${from(stage.segments[0]!)}`,
-    stage.surroundings,
-  );
+  const title = `push of one 16 MB segment, medians of ${stage.segments.length}`;
+  printTable(title, await measureRounds(stage, tools), { ratioTo: "pgbackrest zst" });
+  const clientMb = await peakMemory(`${walarc} ${from(stage.segments[0]!)}`, stage.surroundings);
   process.stdout.write(`peak memory of the push command: ${clientMb.toFixed(0)} MB\n`);
-  await printStored(stage, { cp: plain, walarc: daemon.storeDirectory });
+  const places = {
+    cp: plain,
+    ...Object.fromEntries(
+      pgbackrest.map(({ name, repository }) => [name, join(repository.directory, "repo")]),
+    ),
+    walarc: join(localDaemon.storeDirectory, "clusters/bench/wal"),
+  };
+  await printStored(stage, places);
 }
 
 async function printStored(stage: Stage, places: Record<string, string>): Promise<void> {
@@ -104,54 +117,40 @@ async function printStored(stage: Stage, places: Record<string, string>): Promis
   for (const [name, directory] of Object.entries(places)) {
     rows.push({ name, figures: { "MB stored": (await treeBytes(directory)) / 2 ** 20 } });
   }
-  for (const compression of ["lz4", "zst"]) {
-    const directory = stage.workspace.path(`pgbackrest-${compression}`);
-    const bytes = await treeBytes(directory).catch(() => 0);
-    if (bytes > 0)
-      rows.push({ name: `pgbackrest ${compression}`, figures: { "MB stored": bytes / 2 ** 20 } });
-  }
-  printTable(`stored size of ${stage.segments.length} segments (walarc: two clusters)`, rows);
+  const title = `stored size of ${stage.segments.length} segments`;
+  printTable(title, rows, { ratioTo: "pgbackrest zst" });
 }
 
-export async function benchFetch(stage: Stage): Promise<void> {
-  const { installation, daemon } = stage;
-  const target = join(await stage.directory("restored"), "RECOVERYXLOG");
-  const plain = stage.workspace.path("cp");
-  const pgbackrest = ["lz4", "zst"].flatMap((compression) => {
-    const config = stage.workspace.path(`pgbackrest-${compression}`, "conf");
-    const base = `/usr/bin/pgbackrest --config=${config} --stanza=bench archive-get`;
-    return { name: `pgbackrest ${compression}`, compression, base };
-  });
-  const installed = new Set(
-    (await readdir(stage.workspace.directory)).filter((n) => n.startsWith("pgbackrest")),
-  );
+async function benchFetch(stage: Stage, { plain, pgbackrest }: Others): Promise<void> {
+  const { daemon } = stage;
+  const { installation, token } = stage.backlog;
+  // Not a name that a recovery asks for: one fetch is measured here, without those to come.
+  const target = join(await stage.directory("restored"), "segment");
+  const walarc = `${installation.walarc} fetch`;
+  const standing = new Standing(daemon.pid);
   const tools: Tool[] = [
     { name: "cp", command: (segment) => `cp ${join(plain, segment)} ${target}` },
-    ...pgbackrest
-      .filter((tool) => installed.has(`pgbackrest-${tool.compression}`))
-      .map((tool) => ({
-        name: tool.name,
-        command: (segment: string) => `${tool.base} ${segment} ${target}`,
-      })),
+    ...pgbackrest.map(({ name, repository }) => ({
+      name,
+      command: (segment: string) => `${repository.base} archive-get ${segment} ${target}`,
+    })),
+    { name: "walarc", command: (segment) => `${walarc} ${segment} ${target}`, standing },
     {
-      name: "walarc",
-      command: (segment) => `${installation.walarc} fetch ${segment} ${target}`,
-      standing: new Standing(daemon.pid),
+      name: "walarc over TCP",
+      command: (segment) =>
+        `${walarc} --server ${daemon.tcpUrl} ${token.option} ${segment} ${target}`,
+      standing,
     },
   ];
-  printTable(
-    `fetch of one 16 MB segment, medians of ${stage.segments.length}`,
-    await measureRounds(stage, tools),
-    {
-      ratioTo: "walarc",
-    },
-  );
+  const title = `fetch of one 16 MB segment, medians of ${stage.segments.length}`;
+  printTable(title, await measureRounds(stage, tools), { ratioTo: "pgbackrest zst" });
   await rm(target, { force: true });
 }
 
 /** All segments, by so many commands at once. */
-export async function benchConcurrency(stage: Stage): Promise<void> {
-  const { installation, daemon } = stage;
+async function benchConcurrency(stage: Stage): Promise<void> {
+  const { daemon } = stage;
+  const { installation } = stage.backlog;
   const rows: Row[] = [];
   const standing = new Standing(daemon.pid);
   for (const clients of [1, 4, 16, 64]) {
