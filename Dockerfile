@@ -1,8 +1,12 @@
-# walarc in a container. Mount the store at /var/lib/walarc and a configuration at
-# /etc/walarc/walarc.toml; without one it keeps everything below /var/lib/walarc/walarc-data and
-# listens to the container alone.
+# walarc in a container: docs/deployment.md. The store is a volume at /var/lib/walarc; everything
+# else may be read-only, with a tmpfs of user 970 at /run/walarc for the socket.
+#
+# For a build that can be repeated byte by byte give the base by its digest:
+#     docker build --build-arg BASE=node@sha256:… .
+ARG BASE=node:24.21.0-bookworm-slim
+ARG POSTGRES=postgres:17.6-bookworm
 
-FROM node:24.21.0-bookworm-slim AS build
+FROM ${BASE} AS build
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
@@ -10,25 +14,32 @@ COPY bin bin
 COPY src src
 RUN npm run build
 
-FROM node:24.21.0-bookworm-slim
+# A database server with walarc's commands: docker build --target postgres .
+FROM ${POSTGRES} AS postgres
+COPY bin/walarc /opt/walarc/bin/walarc
+COPY --from=build /build/dist/walarc-client /opt/walarc/dist/walarc-client
+RUN ln -s /opt/walarc/bin/walarc /usr/local/bin/walarc && walarc --version
+
+FROM ${BASE} AS walarc
 RUN groupadd --system --gid 970 walarc \
  && useradd --system --uid 970 --gid 970 --home-dir /var/lib/walarc --shell /usr/sbin/nologin walarc \
  && install -d -o walarc -g walarc -m 0700 /var/lib/walarc \
  && install -d -o walarc -g walarc -m 0750 /run/walarc
 # The build is complete in itself: no packages, and nothing the daemon could change.
-COPY LICENSE /opt/walarc/
+COPY LICENSE /opt/walarc/LICENSE
 COPY bin/walarc /opt/walarc/bin/walarc
 COPY --from=build /build/dist /opt/walarc/dist
-RUN ln -s /opt/walarc/bin/walarc /usr/local/bin/walarc
+COPY config/container.toml /etc/walarc/walarc.toml
+RUN ln -s /opt/walarc/bin/walarc /usr/local/bin/walarc && walarc check-config /etc/walarc/walarc.toml
 
-USER walarc
+USER 970:970
 WORKDIR /var/lib/walarc
 VOLUME /var/lib/walarc
 EXPOSE 8417
-# /healthz is open to everybody. Replace this where server.listen has another port.
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:8417/healthz').then((answer) => process.exit(answer.ok ? 0 : 1), () => process.exit(1))"]
-# Above server.shutdown_grace: stop with `docker stop --time 30`.
+# Over the socket, so that it does not matter what TCP asks for. As for systemd's watchdog: only
+# whether the daemon answers. Whether it can store is for monitoring (/readyz).
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s CMD ["node", "-e", "require('http').get({ socketPath: '/run/walarc/walarc.sock', path: '/healthz', timeout: 4000 }, (answer) => process.exit(answer.statusCode === 200 ? 0 : 1)).on('timeout', () => process.exit(1)).on('error', () => process.exit(1))"]
+# It ends what is under way within server.shutdown_grace (20 s): stop with --time 30.
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["walarc"]
-CMD ["serve"]
+CMD ["serve", "--config", "/etc/walarc/walarc.toml"]

@@ -92,6 +92,14 @@ const CASES: readonly Case[] = [
     firesAt: "11m",
   },
   {
+    alert: "WalarcReloadFailed",
+    series: "walarc_config_last_reload_successful",
+    sick: "1 0x20",
+    well: "1 0x3 1x20",
+    quietAt: "5m",
+    firesAt: "6m",
+  },
+  {
     alert: "WalarcArchiveLag",
     series: `walarc_last_archived_timestamp_seconds{${MAIN}}`,
     sick: "0x60",

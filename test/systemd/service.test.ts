@@ -152,6 +152,18 @@ describe("the unit under a real systemd", () => {
     await host.require("systemctl", "start", "walarc");
   });
 
+  test("a reload of a right one is taken by the same process", async ({ skip }) => {
+    const host = machine(skip);
+    const pid = await host.property("walarc", "MainPID");
+    await host.require("systemctl", "reload", "walarc");
+    expect(await host.property("walarc", "MainPID")).toBe(pid);
+    // First it is "reloading", which the daemon ends when the new configuration counts.
+    await eventually("it is over", async () => {
+      const state = await host.property("walarc", "ActiveState");
+      return state === "active" && (await journal(host)).includes("configuration reloaded");
+    });
+  });
+
   test("one that lives is left alone for twice the watchdog's", async ({ skip }) => {
     const host = machine(skip);
     await dropIn(host, "WatchdogSec=3");
