@@ -49,9 +49,11 @@ export class Others {
   /** Learns what there is up to a position. Nothing to learn where there are no others. */
   async relearn(upTo: string, options: Signalled): Promise<void> {
     if (!this.#cluster.store.isShared) return;
-    const survey = await this.#survey((survey) => survey.upTo(upTo, options), options);
-    this.#sizes = survey.sizes;
-    await this.#forgetPruned(survey, upTo, options);
+    await this.#survey(async (survey) => {
+      await survey.upTo(upTo, options);
+      this.#sizes = survey.sizes;
+      await this.#forgetPruned(survey, upTo, options);
+    }, options);
   }
 
   /**
@@ -97,11 +99,11 @@ export class Others {
   }
 
   async #lookAtAll(options: Signalled): Promise<void> {
-    const survey = await this.#survey((survey) => survey.upTo(END, options), options);
-    if (survey.touched.size === 0) this.#cluster.totals.storedBytes = survey.storedBytes;
-    const marks = await this.#cluster.retention.readMarks(options);
-    const gone = marks && goneUpTo(marks);
-    if (gone !== undefined) await this.#forgetPruned(survey, gone, options);
+    await this.#survey(async (survey) => {
+      await survey.upTo(END, options);
+      await this.#forgetPruned(survey, END, options);
+      if (survey.touched.size === 0) this.#cluster.totals.storedBytes = survey.storedBytes;
+    }, options);
   }
 
   async #lookAfter(name: WalName): Promise<void> {
@@ -110,7 +112,7 @@ export class Others {
     await this.#survey((survey) => survey.after(name, { signal }), { signal });
   }
 
-  async #survey(look: (survey: Survey) => Promise<void>, options: Signalled): Promise<Survey> {
+  async #survey(look: (survey: Survey) => Promise<void>, options: Signalled): Promise<void> {
     const survey = new Survey(this.#cluster);
     this.#surveys.add(survey);
     try {
@@ -120,7 +122,6 @@ export class Others {
       this.#noteArrivals(survey);
     }
     await this.#cluster.relearnLatest(options);
-    return survey;
   }
 
   #noteArrivals({ arrived }: Survey): void {

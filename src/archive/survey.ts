@@ -71,9 +71,9 @@ export class Survey {
     const size = catalog.segmentSizeBytes;
     const end = parseWalName(`00000001${position}`);
     if (size === undefined || end === undefined) return;
-    for (const { timeline, ranges } of [...catalog.segmentRanges()]) {
+    for (const { timeline, ranges } of catalog.segmentRanges().toArray()) {
       const listed = this.#segments.get(timeline) ?? new SegmentRanges();
-      for (const { first, last } of [...ranges]) {
+      for (const { first, last } of ranges.slice()) {
         for (const gap of listed.gaps(first, last)) {
           for (let number = gap.first; number <= gap.last; number += 1) {
             const name = nameOf(timeline, number, size);

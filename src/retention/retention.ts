@@ -48,6 +48,7 @@ export class Retention {
   readonly #options: RetentionOptions;
   /** Where other daemons may remove WAL, too. */
   readonly #lease: Lease | undefined;
+  readonly #leaseMs: number;
   #pruning: Promise<unknown> = Promise.resolve();
   /** The daemon that was last found pruning instead of us. */
   #holder: string | undefined;
@@ -58,6 +59,7 @@ export class Retention {
     this.#archive = archive;
     this.#options = options;
     const { daemon: holder, leaseMs = LEASE_MS } = options;
+    this.#leaseMs = leaseMs;
     const leasing = { holder, leaseMs, clock: () => performance.now() };
     this.#lease = archive.store.isShared ? new Lease(archive, leasing) : undefined;
     this.register = new Register(archive, { ...options, lease: this.#lease });
@@ -88,7 +90,7 @@ export class Retention {
       for (;;) {
         const removed = await this.#prune(options);
         if ("plan" in removed) return removed.plan;
-        await delay(LEASE_LOOK_MS, undefined, options);
+        await delay(Math.min(LEASE_LOOK_MS, this.#leaseMs / 2), undefined, options);
       }
     });
   }

@@ -6,7 +6,7 @@ import { walKey } from "../../src/archive/keys.ts";
 import { isFailure } from "../../src/errors.ts";
 import { encodeObject } from "../../src/object/encode.ts";
 import type { HoldStatus } from "../../src/retention/overview.ts";
-import { holdStatuses } from "../../src/retention/overview.ts";
+import { holdStatuses, standbyStatuses } from "../../src/retention/overview.ts";
 import { DEFAULT_POLICY, type RetentionPolicy } from "../../src/retention/policy.ts";
 import type { Retention } from "../../src/retention/retention.ts";
 import { DiskStore } from "../../src/store/disk.ts";
@@ -19,6 +19,12 @@ import { type MadeFile, MIB, SYSTEM_IDENTIFIER } from "../support/wal-maker.ts";
 import { segmentText } from "../retention/stage.ts";
 
 export const signal = new AbortController().signal;
+
+const BINDING = {
+  systemIdentifier: SYSTEM_IDENTIFIER,
+  segmentSizeBytes: MIB,
+  postgresMajor: 15,
+};
 
 export interface DaemonOptions {
   readonly policy?: Partial<RetentionPolicy>;
@@ -109,6 +115,13 @@ export class Daemon implements AsyncDisposable {
     return holds.find((hold) => hold.name === name);
   }
 
+  /** What the answer to a standby's report warns of. */
+  async problemOf(standby: string): Promise<string | undefined> {
+    const { register } = await this.retention;
+    const statuses = standbyStatuses(await register.load({ signal }), register);
+    return statuses.find(({ name }) => name === standby)?.problem;
+  }
+
   async plan(): Promise<string[]> {
     const plan = await (await this.retention).plan({ signal });
     return [...removableNames(plan)].map(({ text }) => text);
@@ -138,13 +151,17 @@ export async function openStore(): Promise<DiskStore> {
 
 /** Archives small objects under the names of segments, as if a daemon had been at it for long. */
 export async function fill(store: Store, names: readonly string[]): Promise<void> {
-  const binding = {
-    systemIdentifier: SYSTEM_IDENTIFIER,
-    segmentSizeBytes: MIB,
-    postgresMajor: 15,
-  };
-  await writeBinding(store, "main", { binding, signal });
+  await writeBinding(store, "main", { binding: BINDING, signal });
   for (const name of names) await put(store, name);
+}
+
+/** The same with objects that nobody will read. */
+export async function fillWithNames(store: Store, names: readonly string[]): Promise<void> {
+  await writeBinding(store, "main", { binding: BINDING, signal });
+  for (const name of names) {
+    await using staged = await store.stage("main", { signal });
+    await staged.publish(walKey("main", requireWalName(name)), { signal });
+  }
 }
 
 /** Archives one small object as another daemon would. */

@@ -24,9 +24,17 @@ describe("what another daemon archives", () => {
     const store = await openStore();
     await using a = await Daemon.start(store);
     await using b = await Daemon.start(store);
-    await a.push(segment(5), segment(6), segment(9), makeBackupHistory({ number: 6, segmentSizeBytes: MIB }));
+    await a.push(
+      segment(5),
+      segment(6),
+      segment(9),
+      makeBackupHistory({ number: 6, segmentSizeBytes: MIB }),
+    );
     await b.look();
-    await b.push(makeHistory(2, [{ timeline: 1, switchLsn: "0/B00000" }]), segment(11, { timeline: 2 }));
+    await b.push(
+      makeHistory(2, [{ timeline: 1, switchLsn: "0/B00000" }]),
+      segment(11, { timeline: 2 }),
+    );
     await a.look();
     const [one, other] = [await statusOf(a), await statusOf(b)];
     expect(one).toEqual(other);
@@ -42,7 +50,10 @@ describe("what another daemon archives", () => {
     await fill(store, segmentTexts(1, 3));
     await using a = await Daemon.start(store);
     await using b = await Daemon.start(store);
-    await a.push(makeHistory(2, [{ timeline: 1, switchLsn: "0/800000" }]), segment(8, { timeline: 2 }));
+    await a.push(
+      makeHistory(2, [{ timeline: 1, switchLsn: "0/800000" }]),
+      segment(8, { timeline: 2 }),
+    );
     expect(await b.fetch(segmentText(5))).toBe("gap");
     await using c = await Daemon.start(store);
     await b.push(segment(9, { timeline: 3 }));
@@ -155,6 +166,9 @@ describe("what another daemon has pruned", () => {
 
 async function statusOf(daemon: Daemon) {
   const status = await daemon.archive.status("main", { signal });
-  const { latest, timelines, stored, damaged, binding } = { binding: status.systemIdentifier, ...status };
+  const { latest, timelines, stored, damaged, binding } = {
+    binding: status.systemIdentifier,
+    ...status,
+  };
   return { latest, timelines, damaged, binding, stored: { files: stored.files } };
 }
