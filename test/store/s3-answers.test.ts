@@ -1,5 +1,7 @@
+import { randomBytes } from "node:crypto";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { S3Store } from "../../src/store/s3.ts";
+import { trailerOf } from "../../src/object/metadata.ts";
 import { CountedStore, settingsFor, useCredentials } from "../support/bucket-store.ts";
 import { type S3FaultName, S3_FAULTS } from "../support/s3-fault.ts";
 import { type S3Manners, S3Server } from "../support/s3-server.ts";
@@ -136,6 +138,31 @@ describe("what is read is whole, or is read again", () => {
       expect(await contentOf(store, STATE)).toBe("a state of some length");
     },
   );
+
+  test("a WAL file's object is cut nowhere, though its own digest would tell", async () => {
+    const server = await start();
+    const { store } = await open(server);
+    const frame = randomBytes(2000);
+    const metadata = {
+      name: "000000010000000000000001",
+      sha256: "0".repeat(64),
+      sizeBytes: 1,
+      systemIdentifier: null,
+      timeline: 1,
+      archivedAt: "2026-01-01T00:00:00Z",
+    };
+    const bytes = Buffer.concat([frame, trailerOf(metadata, { frameBytes: frame.length })]);
+    await using staged = await store.stage("main", { signal });
+    await staged.write(bytes);
+    await staged.publish(WAL, { signal });
+
+    for (const afterBytes of [0, 100, 1000, 2000]) {
+      server.script = [{ kind: "cut-answer", afterBytes }];
+      await using object = await store.open(WAL, { signal });
+      expect(object?.storedBytes).toBe(bytes.length);
+      expect((await object?.read(0, bytes.length))?.equals(bytes)).toBe(true);
+    }
+  });
 
   test("a state that is damaged where it lies is told as such", async () => {
     const server = await start();
