@@ -1,10 +1,11 @@
 /** Whether the bucket may be used: asked until it has been answered, then never again. */
 import { isFailure, WalarcError } from "../../errors.ts";
+import { MemoryBudget } from "../../object/verify.ts";
 import type { Signalled } from "../store.ts";
 import { type Abilities, Creation } from "./creation.ts";
-import { isAbsent } from "./failure.ts";
 import { listPage } from "./listing.ts";
 import { bodyOf, PROBES, probeServer } from "./probe.ts";
+import { openObject } from "./reading.ts";
 import type { Retries } from "./retries.ts";
 import type { S3Settings } from "./settings.ts";
 import type { BucketRequests } from "./wire.ts";
@@ -106,24 +107,12 @@ export class Admission {
   }
 
   /** `undefined` where there is no mark, `null` where it cannot be understood. */
-  async #readFormat(caller: AbortSignal): Promise<unknown> {
-    return await this.#retries.run(
-      `read ${MARKER} of ${this.#place}`,
-      async (attempt) => {
-        const { signal } = attempt;
-        try {
-          return await attempt.request("get", async (bucket) => {
-            const { body } = await bucket.get(MARKER, { signal });
-            const chunks = (await body.toArray()) as Buffer[];
-            return formatIn(Buffer.concat(chunks).subarray(0, MARKER_BYTES_MAX).toString());
-          });
-        } catch (error) {
-          if (isAbsent(error)) return undefined;
-          throw error;
-        }
-      },
-      { signal: caller },
-    );
+  async #readFormat(signal: AbortSignal): Promise<unknown> {
+    const budget = new MemoryBudget(MARKER_BYTES_MAX);
+    const object = await openObject(this.#retries, MARKER, { budget, signal });
+    if (object === undefined) return undefined;
+    await using mark = object;
+    return formatIn(String(await mark.read(0, Math.min(mark.storedBytes, MARKER_BYTES_MAX))));
   }
 
   async #requireEmpty(signal: AbortSignal): Promise<void> {

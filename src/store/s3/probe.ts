@@ -3,7 +3,13 @@ import { createHash, randomUUID } from "node:crypto";
 import { WalarcError } from "../../errors.ts";
 import type { Signalled } from "../store.ts";
 import { type Abilities, etagAs } from "./creation.ts";
-import { BrokenAnswer, isPreconditionFailure, isUnsupported, verdictOf } from "./failure.ts";
+import {
+  BrokenAnswer,
+  isPreconditionFailure,
+  isUnsupported,
+  requireEtag,
+  verdictOf,
+} from "./failure.ts";
 import { removeBatch, removeObject } from "./removal.ts";
 import type { Attempt, Retries } from "./retries.ts";
 import type { Answered, Body, PutConditions } from "./wire.ts";
@@ -124,9 +130,10 @@ async function put(
   conditions: PutConditions,
 ): Promise<Answered> {
   const { signal } = attempt;
-  return await attempt.request("put", (bucket) => {
+  const answer = await attempt.request("put", (bucket) => {
     return bucket.put(key, body, { ...conditions, metadata: {}, signal });
   });
+  return requireEtag(answer);
 }
 
 /** Whatever became of the probe. What stays is small and in nobody's way. */
