@@ -1,15 +1,15 @@
 /**
- * The life of an archive, told once for each segment size: a primary archives under load and dies,
- * an archive-only standby takes over, others follow it from the archive alone, and the old primary
- * comes back. Each test goes on where the one before it ended. PostgreSQL's own segment size is
- * played with the client that runs on Node, the others with the standalone one.
+ * The life of an archive, told once for each segment size and each kind of store: a primary archives
+ * under load and dies, an archive-only standby takes over, others follow it from the archive alone,
+ * and the old primary comes back. Each test goes on where the one before it ended. PostgreSQL's own
+ * segment size is played with the client that runs on Node, the others with the standalone one.
  */
 import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { expectArchived, sinceBackup } from "../support/archived.ts";
 import type { WalarcDaemon } from "../support/daemon.ts";
 import type { PostgresCluster } from "../support/postgres.ts";
-import { describeScene } from "../support/scene.ts";
+import { describeScene, type Scene } from "../support/scene.ts";
 
 /** Everything in pgbench's tables, in numbers that any lost or doubled row would change. */
 const CONTENT = `
@@ -47,8 +47,17 @@ interface Status {
   }[];
 }
 
-describe.each([1, 16, 64])("with segments of %i MB", (segmentSizeMb) => {
-  describeScene("the life of an archive", (scene) => {
+const LIVES = [
+  { segmentSizeMb: 1, store: "a disk", needs: [] },
+  { segmentSizeMb: 16, store: "a disk", needs: [] },
+  { segmentSizeMb: 64, store: "a disk", needs: [] },
+  { segmentSizeMb: 1, store: "a bucket", needs: ["rgw"] },
+] as const;
+
+describe.each(LIVES)("with segments of $segmentSizeMb MB on $store", (life) => {
+  const { segmentSizeMb, needs } = life;
+  const title = "the life of an archive";
+  const body = (scene: () => Scene): void => {
     let daemon: WalarcDaemon;
     let oldPrimary: PostgresCluster;
     let newPrimary: PostgresCluster;
@@ -59,7 +68,8 @@ describe.each([1, 16, 64])("with segments of %i MB", (segmentSizeMb) => {
 
     test("a primary under load archives every WAL file byte for byte", async () => {
       if (segmentSizeMb === 16) await scene().withoutStandaloneClient();
-      daemon = await scene().daemon();
+      const rgw = life.store === "a bucket" ? await scene().rgw() : undefined;
+      daemon = await scene().daemon({ bucket: await rgw?.bucket() });
       oldPrimary = await scene().primary({
         name: "old-primary",
         server: daemon.url,
@@ -213,7 +223,8 @@ describe.each([1, 16, 64])("with segments of %i MB", (segmentSizeMb) => {
       expect(listed).toEqual(expect.arrayContaining([...sinceBackup(files).keys()]));
       expect(listed.filter((name) => !files.has(name))).toEqual([]);
     }
-  });
+  };
+  describeScene(title, body, { needs });
 });
 
 async function archiveAndNote(primary: PostgresCluster): Promise<{ content: string; end: string }> {

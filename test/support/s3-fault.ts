@@ -17,11 +17,13 @@ export type S3Fault =
   /** Another part of the server, which has not heard of the object yet, answers a read. */
   | { readonly kind: "stale" }
   /** A read's answer is whole for HTTP, and another body than what is stored. */
-  | { readonly kind: "body"; readonly change: "short" | "long" | "corrupt" }
+  | { readonly kind: "body"; readonly change: BodyChange }
   /** The credentials are no longer good, from here on; fresh ones are. */
   | { readonly kind: "expire" }
   /** The server's clock jumps, and stays there. */
   | { readonly kind: "skew"; readonly byMs: number };
+
+export type BodyChange = "short" | "long" | "corrupt" | "corrupt-end";
 
 /** The faults that a script may put before any request, by the names that tests print. */
 export const S3_FAULTS = {
@@ -40,6 +42,7 @@ export const S3_FAULTS = {
   "read short": { kind: "body", change: "short" },
   "read long": { kind: "body", change: "long" },
   "read corrupt": { kind: "body", change: "corrupt" },
+  "read corrupt at the end": { kind: "body", change: "corrupt-end" },
   "403 expired": { kind: "expire" },
   "403 skewed": { kind: "skew", byMs: 3_600_000 },
 } as const satisfies Record<string, S3Fault>;
@@ -47,17 +50,21 @@ export const S3_FAULTS = {
 export type S3FaultName = keyof typeof S3_FAULTS;
 
 /** A body as a fault leaves it. */
-export function changedBody(body: Buffer, change: "short" | "long" | "corrupt"): Buffer {
+export function changedBody(body: Buffer, change: BodyChange): Buffer {
   switch (change) {
     case "short":
       return body.subarray(0, Math.floor(body.length / 2));
     case "long":
       return Buffer.concat([body, Buffer.from("and more")]);
-    case "corrupt": {
-      const changed = Buffer.from(body);
-      const middle = Math.floor(changed.length / 2);
-      if (changed.length > 0) changed.writeUInt8(changed.readUInt8(middle) ^ 0x40, middle);
-      return changed;
-    }
+    case "corrupt":
+      return flipped(body, Math.floor(body.length / 2));
+    case "corrupt-end":
+      return flipped(body, body.length - 1);
   }
+}
+
+function flipped(body: Buffer, at: number): Buffer {
+  const changed = Buffer.from(body);
+  if (changed.length > 0) changed.writeUInt8(changed.readUInt8(at) ^ 0x40, at);
+  return changed;
 }

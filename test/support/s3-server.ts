@@ -46,6 +46,9 @@ export interface S3LogLine {
 /** How far a client's clock may be from the server's. */
 const SKEW_MS_MAX = 15 * 60_000;
 
+/** Requests that come within it overlap for a server that honours conditions in sequence only. */
+const SEQUENCE_MS = 100;
+
 /**
  * One bucket in memory behind the part of S3 that walarc speaks. It is correct until `script` or
  * `manners` say otherwise.
@@ -61,8 +64,9 @@ export class S3Server implements AsyncDisposable {
   /** Not to answer at all until it is true again: the bucket is away. */
   isThere = true;
   readonly #server: Server;
+  /** Access keys that are no longer good. */
+  readonly #expired = new Set<string>();
   #clockAheadMs = 0;
-  #accessKeys = 1;
 
   private constructor(manners: S3Manners) {
     this.manners = manners;
@@ -79,17 +83,20 @@ export class S3Server implements AsyncDisposable {
     return server;
   }
 
-  /** With the credentials that are good now. */
+  /** With credentials that are good until they expire; any other ones are as good. */
   get access(): S3Access {
     const address = this.#server.address();
     if (address === null || typeof address === "string") throw new Error("it does not listen");
     return {
       endpoint: `http://127.0.0.1:${address.port}`,
       region: "us-east-1",
-      accessKeyId: `AKID${this.#accessKeys}`,
+      accessKeyId: "AKID",
       secretAccessKey: "of-no-matter-here",
     };
   }
+
+  /** Is told when credentials have expired, so that there can be fresh ones. */
+  onExpired: () => void = () => undefined;
 
   /** How many requests of this kind came. */
   count(operation: string): number {
@@ -109,13 +116,13 @@ export class S3Server implements AsyncDisposable {
     if (!this.isThere) return;
     const fault = this.script.shift();
     if (fault?.kind === "cut-request") return cutRequest(incoming, fault.afterBytes);
-    if (fault?.kind === "expire") this.#accessKeys += 1;
+    if (fault?.kind === "expire") this.#expire(request);
     if (fault?.kind === "skew") this.#clockAheadMs += fault.byMs;
 
     // What is there when the request comes: all that a careless server looks at.
     const seen = this.#conditionRefusal(request);
     const body = Buffer.concat(await Array.fromAsync(incoming as AsyncIterable<Buffer>));
-    if (this.manners.conditions === "sequential") await delay(20);
+    if (this.manners.conditions === "sequential") await delay(SEQUENCE_MS);
     if (fault?.kind === "silence" && fault.moment === "before") return;
     const answer = answerTo(fault, request) ?? this.#answer(request, { body, seen });
     if (fault?.kind === "silence") return;
@@ -233,8 +240,13 @@ export class S3Server implements AsyncDisposable {
     const nowMs = Date.now() + this.#clockAheadMs;
     // Written so that a date nobody can read is refused.
     if (!(Math.abs(nowMs - signedAtMs) < SKEW_MS_MAX)) return "RequestTimeTooSkewed";
-    if (accessKeyId === this.access.accessKeyId) return undefined;
-    return accessKeyId.startsWith("AKID") ? "ExpiredToken" : "AccessDenied";
+    if (this.#expired.has(accessKeyId)) return "ExpiredToken";
+    return accessKeyId === "" ? "AccessDenied" : undefined;
+  }
+
+  #expire({ headers }: S3Request): void {
+    this.#expired.add(signatureOf(headers).accessKeyId);
+    this.onExpired();
   }
 
   #checksumRefusal({ headers }: S3Request): Refusal {

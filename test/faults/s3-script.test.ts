@@ -1,0 +1,142 @@
+/**
+ * A server that fails on purpose, in every way that S3 servers are known to fail and in every order.
+ * What was acknowledged is never lost and never changed; what was not pushed is never served; no
+ * failure lets a recovery end; and no request is repeated for ever.
+ */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { inParallel } from "../support/ledger.ts";
+import { type Ending, type Played, S3Archive } from "../support/s3-archive.ts";
+import { S3_FAULTS, type S3FaultName } from "../support/s3-fault.ts";
+import { type MadeFile, makeSegment, MIB, sha256Of } from "../support/wal-maker.ts";
+
+const ALL = Object.keys(S3_FAULTS) as S3FaultName[];
+
+/**
+ * Those that leave doubt behind about what is stored, or lie about it: after them the next answer
+ * is read in another light. The others only cost an attempt, wherever they come in a sequence.
+ */
+const DOUBTFUL: readonly S3FaultName[] = [
+  "412 for nothing",
+  "200 of a proxy",
+  "timeout after storing",
+  "404, stale",
+  "read short",
+  "read corrupt at the end",
+];
+
+/** All three together take some minutes. */
+const isFull = process.env["WALARC_S3_SCRIPT"] === "full";
+const SEQUENCES = [
+  ...sequences(ALL, 1),
+  ...sequences(ALL, 2),
+  ...sequences(isFull ? ALL : DOUBTFUL, 3),
+];
+
+/** Five attempts, each of a request and a question about what became of it, and a fallback. */
+const REQUESTS_MAX = 16;
+const LANES = 12;
+
+describe("an S3 server that fails in every order", () => {
+  const archives: S3Archive[] = [];
+  let keys = 0;
+  let segments = 0;
+
+  beforeAll(async () => {
+    renewCredentials();
+    for (let lane = 0; lane < LANES; lane += 1) {
+      const archive = await S3Archive.open();
+      archive.server.onExpired = renewCredentials;
+      await archive.push(nextPair()[0]);
+      archives.push(archive);
+    }
+  });
+  afterAll(async () => {
+    for (const archive of archives) await archive[Symbol.asyncDispose]();
+  });
+
+  test(`${SEQUENCES.length} sequences of up to three faults`, { timeout: 900_000 }, async () => {
+    const broken: string[] = [];
+    await inParallel(SEQUENCES, LANES, async (names) => {
+      const archive = archives.pop();
+      if (archive === undefined) throw new Error("more lanes than archives");
+      for (const promise of await play(archive, names)) {
+        broken.push(`${names.join(", ")}: ${promise}`);
+      }
+      archives.push(archive);
+    });
+    expect(broken.slice(0, 50)).toEqual([]);
+  });
+
+  /** Every promise that a sequence of faults broke, in words. */
+  async function play(archive: S3Archive, names: readonly S3FaultName[]): Promise<string[]> {
+    const [file, rival] = nextPair();
+    const faults = names.map((name) => S3_FAULTS[name]);
+    const digest = sha256Of(file.bytes);
+    const during = (act: () => Promise<Ending>) => archive.during(faults, act);
+    const clean = async (): Promise<string> => text(await archive.fetch(file.name));
+    const found: string[] = [];
+    const require = (isKept: boolean, promise: string): void => {
+      if (!isKept) found.push(promise);
+    };
+
+    const pushed = await during(() => archive.push(file));
+    requireBounded(pushed, "a push", found);
+    if (pushed.ending.kind === "done") {
+      const after = await clean();
+      require(after === digest, `acknowledged, and then a fetch says ${after}`);
+    } else {
+      const { code } = pushed.ending;
+      require(code === "store-failed", `a push ends with ${code}`);
+      const again = text(await archive.push(file));
+      require(again === digest, `PostgreSQL pushes again, and that ends with ${again}`);
+    }
+
+    const fetched = await during(() => archive.fetch(file.name));
+    requireBounded(fetched, "a fetch", found);
+    require([digest, "store-failed", "corrupt"].includes(
+      text(fetched.ending),
+    ), `a fetch ends with ${text(fetched.ending)}`);
+
+    const refused = await during(() => archive.push(rival));
+    requireBounded(refused, "a push of another content", found);
+    require(["conflict", "store-failed"].includes(
+      text(refused.ending),
+    ), `a push of another content ends with ${text(refused.ending)}`);
+    const unchanged = await clean();
+    require(unchanged === digest, `another content was pushed, and then a fetch says ${unchanged}`);
+
+    const repeated = await during(() => archive.push(file));
+    requireBounded(repeated, "a repeated push", found);
+    require([digest, "store-failed"].includes(
+      text(repeated.ending),
+    ), `a repeated push ends with ${text(repeated.ending)}`);
+    const last = await clean();
+    require(last === digest, `in the end a fetch says ${last}`);
+    return found;
+  }
+
+  function requireBounded({ requests }: Played, what: string, found: string[]): void {
+    if (requests > REQUESTS_MAX) found.push(`${what} makes ${requests} requests`);
+  }
+
+  /** Of one name, what two servers would push. */
+  function nextPair(): [MadeFile, MadeFile] {
+    const wish = { number: (segments += 1), segmentSizeBytes: MIB, content: "sparse" } as const;
+    return [makeSegment({ ...wish, seed: "ours" }), makeSegment({ ...wish, seed: "theirs" })];
+  }
+
+  /** As whoever rotates them in the environment of the daemon. */
+  function renewCredentials(): void {
+    process.env["AWS_ACCESS_KEY_ID"] = `AKID${(keys += 1)}`;
+    process.env["AWS_SECRET_ACCESS_KEY"] = "of-no-matter-here";
+  }
+});
+
+function text(ending: Ending): string {
+  return ending.kind === "done" ? ending.sha256 : ending.code;
+}
+
+function sequences(names: readonly S3FaultName[], length: number): S3FaultName[][] {
+  if (length === 0) return [[]];
+  return sequences(names, length - 1).flatMap((start) => names.map((name) => [...start, name]));
+}
