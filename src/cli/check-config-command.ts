@@ -60,7 +60,7 @@ function summaryOf(config: Config | undefined): string {
   const names = [...clusters.keys()].join(", ");
   return formatFacts([
     ["listens on", listeners.join(", ")],
-    ["store", store.kind === "disk" ? `disk ${store.path}` : `s3 ${store.bucket}`],
+    ["store", placeOf(store)],
     ["tokens", tokens.length === 0 ? "none" : formatCount(tokens.length, "token")],
     ...(certificates.length === 0
       ? []
@@ -73,6 +73,12 @@ function summaryOf(config: Config | undefined): string {
 function rulesOf({ auth, tls }: Config["server"]): string {
   const rules = `auth = "${auth}"`;
   return tls === undefined ? rules : `TLS, ${rules}`;
+}
+
+function placeOf(store: Config["store"]): string {
+  if (store.kind === "disk") return `disk ${store.path}`;
+  const region = store.region === undefined ? "" : `, region ${store.region}`;
+  return `s3 ${store.bucket}/${store.prefix} at ${store.endpoint ?? "AWS"}${region}`;
 }
 
 function formatHost(host: string): string {

@@ -25,7 +25,7 @@ export function crossProblems(file: Table, shapes: readonly Problem[]): Problem[
 
 /** What is allowed and yet rarely meant. */
 export function warningsOf(file: FileConfig): string[] {
-  const { server, tokens, certificates } = file;
+  const { server, tokens, certificates, store } = file;
   const address = parseListenAddress(server.listen);
   const isOpenToNetwork = address !== undefined && !isLoopbackHost(address.host);
   const warnings: string[] = [];
@@ -55,12 +55,20 @@ export function warningsOf(file: FileConfig): string[] {
   if (needsTokens && isOpenToNetwork && tokens.length === 0) {
     warnings.push(`tokens: without one, nobody can use ${server.listen}`);
   }
+  const endpoint = store.kind === "s3" ? store.endpoint : "";
+  if (endpoint.startsWith("http:") && !isLoopbackHost(hostOf(endpoint))) {
+    warnings.push(`store.endpoint: WAL travels unencrypted to ${endpoint}; use https if it can`);
+  }
   if (server.socket !== "" && (Number.parseInt(server.socket_mode, 8) & 0o006) !== 0) {
     warnings.push(
       `server.socket_mode: "${server.socket_mode}" lets every user of this host into the archive`,
     );
   }
   return warnings;
+}
+
+function hostOf(url: string): string {
+  return new URL(url).hostname.replaceAll(/[[\]]/g, "");
 }
 
 /** A file that may have problems, seen with care. */

@@ -53,6 +53,15 @@ clusters    main, b
 `);
   });
 
+  test("says where a bucket is", async () => {
+    const at = (keys: string) => write(`[store]\nkind = "s3"\nbucket = "wal"\n${keys}`);
+    const aws = await walarc("check-config", await at('region = "eu-west-1"'));
+    expect(aws.stdout).toMatch(/^store +s3 wal\/ at AWS, region eu-west-1$/m);
+    const own = await walarc("check-config", await at('prefix = "a"\nendpoint = "http://s3:80"'));
+    expect(own.stdout).toMatch(/^store +s3 wal\/a\/ at http:\/\/s3:80$/m);
+    expect(own.stderr).toMatch(/store\.endpoint: WAL travels unencrypted to http:\/\/s3:80/);
+  });
+
   test("names spools, and who may come over TLS", async () => {
     const tls = '[server.tls]\ncert_file = "/c"\nkey_file = "/k"\nclient_ca_file = "/a"\n';
     const rights = '[[certificates]]\nname = "db1"\nclusters = ["*"]\nscopes = ["push"]\n';
