@@ -16,6 +16,8 @@ requireNode(24, 20);
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // Takes minutes and half a gigabyte from the network.
+    exclude: process.env["WALARC_TEST_IMAGE"] === undefined ? ["test/container/build.test.ts"] : [],
     globalSetup: ["test/support/build.ts"],
     reporters: ["default", new SummaryReporter()],
     // Real servers, disks and processes, on machines that do other things as well. What must be fast
