@@ -78,6 +78,10 @@ export class Retention {
 
   /** What a prune would remove now, by the claims that the store has now. */
   async plan(options: Signalled): Promise<RetentionPlan> {
+    const plan = await this.register.decide(planOf, options);
+    if (this.#lease === undefined || plan.horizon === undefined) return plan;
+    // Other daemons may have archived and removed what ours does not know of yet.
+    await this.#archive.relearn(plan.horizon.position, options);
     return this.register.decide(planOf, options);
   }
 
@@ -88,7 +92,7 @@ export class Retention {
   async prune(options: Signalled): Promise<RetentionPlan> {
     return this.#inTurn(async () => {
       for (;;) {
-        const removed = await this.#prune(options);
+        const removed = await this.#prune(await this.plan(options), options);
         if ("plan" in removed) return removed.plan;
         await delay(Math.min(LEASE_LOOK_MS, this.#leaseMs / 2), undefined, options);
       }
@@ -115,7 +119,9 @@ export class Retention {
     this.#reportStale(await this.register.load(options));
     // Where another daemon is at it, the next step tries again.
     if (this.register.sincePruneMs >= this.intervalMs) {
-      await this.#inTurn(() => this.#prune(options));
+      await this.#inTurn(async () => {
+        await this.#prune(await this.register.decide(planOf, options), options);
+      });
     }
     await this.register.save(options);
   }
@@ -126,12 +132,15 @@ export class Retention {
     return turn;
   }
 
-  async #prune(options: Signalled): Promise<{ plan: RetentionPlan } | { heldBy: string }> {
-    let plan = await this.plan(options);
+  async #prune(
+    seen: RetentionPlan,
+    options: Signalled,
+  ): Promise<{ plan: RetentionPlan } | { heldBy: string }> {
+    let plan = seen;
     if (this.#lease !== undefined && removableFiles(plan) > 0) {
       const heldBy = await this.#lease.take(options);
       if (heldBy !== undefined) return this.#leaveTo(heldBy);
-      plan = await this.#pruneAsHolder(this.#lease, plan, options);
+      plan = await this.#pruneAsHolder(this.#lease, options);
     } else {
       plan = await this.#carryOut(plan, options);
     }
@@ -148,14 +157,9 @@ export class Retention {
     return { heldBy };
   }
 
-  async #pruneAsHolder(
-    lease: Lease,
-    seen: RetentionPlan,
-    options: Signalled,
-  ): Promise<RetentionPlan> {
+  async #pruneAsHolder(lease: Lease, options: Signalled): Promise<RetentionPlan> {
     try {
-      // What others have archived meanwhile may be a claim, what they removed is not ours to count.
-      await this.#archive.relearn(endOf(seen), options);
+      // Anew: what another holder has removed meanwhile is not ours to count.
       return await this.#carryOut(await this.plan(options), { ...options, lease });
     } finally {
       const signal = AbortSignal.timeout(RELEASE_MS_MAX);
@@ -224,11 +228,6 @@ export class Retention {
       log.info({ cluster, standby: name }, "standby is not stale any more");
     }
   }
-}
-
-/** The highest position that a plan removes. */
-function endOf({ horizon }: RetentionPlan): string {
-  return horizon?.position ?? "";
 }
 
 function planOf(claimants: Claimants): RetentionPlan {

@@ -115,6 +115,10 @@ export class Daemon implements AsyncDisposable {
     return holds.find((hold) => hold.name === name);
   }
 
+  async release(hold: string): Promise<void> {
+    await (await this.retention).register.removeHold(hold, { signal });
+  }
+
   /** What the answer to a standby's report warns of. */
   async problemOf(standby: string): Promise<string | undefined> {
     const { register } = await this.retention;

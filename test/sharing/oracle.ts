@@ -6,6 +6,8 @@ interface Claim {
   readonly goneBefore: ReadonlySet<number>;
   /** Whether the answer said that all of it is there and stays. */
   isPromised: boolean;
+  /** Something else is being said for the same claimant: which of them counts nobody knows. */
+  isDisputed: boolean;
 }
 
 /** What the daemons have promised together, told by the answers alone. */
@@ -14,6 +16,7 @@ export class Oracle {
   readonly #pushed = new Set<number>();
   readonly #removed = new Set<number>();
   readonly #claims = new Map<string, Claim>();
+  readonly #open = new Map<string, Set<Claim>>();
 
   begun(number: number): void {
     this.#begun.add(number);
@@ -27,16 +30,25 @@ export class Oracle {
   /** A claimant says something new: what it was promised before does not bind any more. */
   begin(claimant: string, from: number | undefined): Claim {
     const goneBefore = new Set(claimant === "h" ? [] : this.#removed);
-    const claim = { from, goneBefore, isPromised: false };
+    const open = this.#open.get(claimant) ?? new Set();
+    this.#open.set(claimant, open);
+    for (const other of open) other.isDisputed = true;
+    const claim = { from, goneBefore, isPromised: false, isDisputed: open.size > 0 };
+    open.add(claim);
     this.#claims.set(claimant, claim);
     return claim;
+  }
+
+  /** It was answered, or never will be. */
+  end(claim: Claim): void {
+    for (const open of this.#open.values()) open.delete(claim);
   }
 
   promised(claim: Claim, problem: string | undefined): void {
     // What was removed before nobody can promise; the answer has to say so.
     if (problem !== undefined || claim.from === undefined) return;
     const { from } = claim;
-    if (![...this.#claims.values()].includes(claim)) return;
+    if (claim.isDisputed || ![...this.#claims.values()].includes(claim)) return;
     claim.isPromised = true;
     expect(
       [...this.#removed].filter((number) => number >= from && !claim.goneBefore.has(number)),
