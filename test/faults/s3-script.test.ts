@@ -1,13 +1,14 @@
 /**
- * A server that fails on purpose, in every way that S3 servers are known to fail and in every order.
- * What was acknowledged is never lost and never changed; what was not pushed is never served; no
- * failure lets a recovery end; and no request is repeated for ever.
+ * A server that fails on purpose, in every way that S3 servers are known to fail and in every
+ * order. What was acknowledged is never lost and never changed; what was not pushed is never
+ * served; no failure lets a recovery end; and no request is repeated for ever.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { inParallel } from "../support/ledger.ts";
+import { type RivalKind, rivals } from "../support/rivals.ts";
 import { type Ending, type Played, S3Archive } from "../support/s3-archive.ts";
 import { S3_FAULTS, type S3FaultName } from "../support/s3-fault.ts";
-import { type MadeFile, makeSegment, MIB, sha256Of } from "../support/wal-maker.ts";
+import { type MadeFile, sha256Of } from "../support/wal-maker.ts";
 
 const ALL = Object.keys(S3_FAULTS) as S3FaultName[];
 
@@ -39,14 +40,14 @@ const LANES = 12;
 describe("an S3 server that fails in every order", () => {
   const archives: S3Archive[] = [];
   let keys = 0;
-  let segments = 0;
+  let numbers = 0;
 
   beforeAll(async () => {
     renewCredentials();
     for (let lane = 0; lane < LANES; lane += 1) {
       const archive = await S3Archive.open();
       archive.server.onExpired = renewCredentials;
-      await archive.push(nextPair()[0]);
+      await archive.push(nextPair("segment")[0]);
       archives.push(archive);
     }
   });
@@ -69,7 +70,8 @@ describe("an S3 server that fails in every order", () => {
 
   /** Every promise that a sequence of faults broke, in words. */
   async function play(archive: S3Archive, names: readonly S3FaultName[]): Promise<string[]> {
-    const [file, rival] = nextPair();
+    // To a bucket both are objects, and the small ones cost a tenth.
+    const [file, rival] = nextPair(names.length === 1 ? "segment" : "backup");
     const faults = names.map((name) => S3_FAULTS[name]);
     const digest = sha256Of(file.bytes);
     const during = (act: () => Promise<Ending>) => archive.during(faults, act);
@@ -119,10 +121,9 @@ describe("an S3 server that fails in every order", () => {
     if (requests > REQUESTS_MAX) found.push(`${what} makes ${requests} requests`);
   }
 
-  /** Of one name, what two servers would push. */
-  function nextPair(): [MadeFile, MadeFile] {
-    const wish = { number: (segments += 1), segmentSizeBytes: MIB, content: "sparse" } as const;
-    return [makeSegment({ ...wish, seed: "ours" }), makeSegment({ ...wish, seed: "theirs" })];
+  /** Of a new name, what two servers would push. */
+  function nextPair(kind: RivalKind): [MadeFile, MadeFile] {
+    return rivals(kind, (numbers += 1));
   }
 
   /** As whoever rotates them in the environment of the daemon. */

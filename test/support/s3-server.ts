@@ -71,7 +71,9 @@ export class S3Server implements AsyncDisposable {
   private constructor(manners: S3Manners) {
     this.manners = manners;
     this.#server = createServer((incoming, outgoing) => {
-      this.#serve(incoming, outgoing).catch(() => incoming.socket.destroy());
+      // Kept, since a request whose client has gone has none any more.
+      const { socket } = incoming;
+      this.#serve(incoming, outgoing).catch(() => socket.destroy());
     });
     this.#server.keepAliveTimeout = 60_000;
   }
@@ -279,10 +281,11 @@ function incomplete(answer: S3Answer, fault: S3Fault | undefined, request: S3Req
 }
 
 async function cutRequest(incoming: IncomingMessage, afterBytes: number): Promise<void> {
+  const { socket } = incoming;
   let read = 0;
   for await (const chunk of incoming) {
     read += (chunk as Buffer).length;
     if (read >= afterBytes) break;
   }
-  incoming.socket.resetAndDestroy();
+  socket.resetAndDestroy();
 }
