@@ -19,12 +19,16 @@ const AHEAD_FILES_MAX = 32;
 const AHEAD_BYTES_MAX = 512 * 1024 * 1024;
 /** Names remembered of one reading of the directory: a long backlog is not read anew per file. */
 const TURNS_MAX = 1024;
-/** The directory is read no more often, however quickly the calls come. */
+/** The directory is read no more often, however quickly the calls come, */
 const SCAN_PAUSE_MS = 100;
+/** and so that reading it takes a twentieth of a processor at most: it also holds what is done. */
+const SCAN_SHARE = 20;
 /** What was not asked for by then is compared with the store like any other file. */
 const REMEMBERED_MS = 60_000;
 /** Longer than any call waits for it. */
 const DEADLINE_MS = 55_000;
+/** So long a fetch waits for what is being archived; then it is told what there is. */
+const SETTLE_MS_MAX = 5000;
 /** A disk that hangs does not keep the daemon from stopping for longer. */
 const STOP_MS_MAX = 2000;
 
@@ -69,7 +73,8 @@ export class LookAhead implements AsyncDisposable {
   /** Tried, or archived long ago: these are left until somebody asks for them. */
   readonly #left = new Set<string>();
   #systemIdentifier: string | undefined;
-  #scannedMs = Number.NEGATIVE_INFINITY;
+  /** No scan before that. */
+  #nextScanMs = Number.NEGATIVE_INFINITY;
   #isHalted = false;
   #isFilling = false;
   /** Until they have really ended, and not only been given up. */
@@ -110,14 +115,15 @@ export class LookAhead implements AsyncDisposable {
     if (ahead === undefined) return undefined;
     const result = await abortable(ahead.outcome, options.signal);
     this.#forget(ahead);
-    const isFresh = performance.now() - (ahead.doneMs ?? 0) < REMEMBERED_MS;
-    return ahead.identity === options.identity && isFresh ? result : undefined;
+    return ahead.identity === options.identity && isFresh(ahead) ? result : undefined;
   }
 
-  /** Waits for the end of archiving the file, should that be under way. */
-  async settled(name: WalName, options: { signal: AbortSignal }): Promise<void> {
+  /** Waits a while for the end of archiving the file, should that be under way. */
+  async settled(name: WalName, { signal }: { signal: AbortSignal }): Promise<void> {
     const ahead = this.#ahead.get(name.text);
-    if (ahead !== undefined) await abortable(ahead.outcome, options.signal);
+    if (ahead === undefined || ahead.doneMs !== undefined) return;
+    const enough = delay(SETTLE_MS_MAX, undefined, { ref: false });
+    await abortable(Promise.race([ahead.outcome, enough]), signal);
   }
 
   /** WAL files that waited at the last scan and are not archived yet. */
@@ -163,6 +169,8 @@ export class LookAhead implements AsyncDisposable {
 
   #hasRoom(): boolean {
     if (this.#stop.signal.aborted || this.#isHalted) return false;
+    // Nobody has come for them, and nobody need: they would take the place of others for ever.
+    for (const ahead of this.#ahead.values()) if (!isFresh(ahead)) this.#forget(ahead);
     const all = [...this.#ahead.values()];
     const bytes = all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const running = all.filter(({ doneMs }) => doneMs === undefined).length;
@@ -175,7 +183,8 @@ export class LookAhead implements AsyncDisposable {
 
   /** Reads the directory; whether there is anything new in it. */
   async #scan(): Promise<boolean> {
-    if (performance.now() - this.#scannedMs < SCAN_PAUSE_MS) return false;
+    const begunMs = performance.now();
+    if (begunMs < this.#nextScanMs) return false;
     const turns = new Turns(TURNS_MAX);
     const stillReady = new Set<string>();
     for await (const text of this.#options.localWal.ready()) {
@@ -189,7 +198,8 @@ export class LookAhead implements AsyncDisposable {
     }
     this.#turns = turns.inTurn();
     this.#passedTurns = turns.passed;
-    this.#scannedMs = performance.now();
+    const endMs = performance.now();
+    this.#nextScanMs = endMs + Math.max(SCAN_PAUSE_MS, SCAN_SHARE * (endMs - begunMs));
     return this.#turns.length > 0;
   }
 
@@ -252,4 +262,8 @@ export class LookAhead implements AsyncDisposable {
     this.#pushes.add(ended);
     return ended;
   }
+}
+
+function isFresh({ doneMs }: Ahead): boolean {
+  return doneMs === undefined || performance.now() - doneMs < REMEMBERED_MS;
 }

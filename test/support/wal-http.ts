@@ -1,4 +1,6 @@
+import { stat } from "node:fs/promises";
 import { type IncomingMessage, request, type RequestOptions } from "node:http";
+import { basename } from "node:path";
 import { requireDocumented } from "./api-check.ts";
 import type { MadeFile } from "./wal-maker.ts";
 
@@ -29,8 +31,18 @@ export function fetchWal(name: string, options: WalRequestOptions): Promise<WalA
   return send("GET", name, options);
 }
 
+/**
+ * POST of a WAL file in the daemon's data directory, as the client on its host sends it; rejects
+ * when no whole answer comes.
+ */
+export async function callWal(path: string, options: WalRequestOptions): Promise<WalAnswer> {
+  const { dev, ino, size, mtimeNs } = await stat(path, { bigint: true });
+  const headers = { "Walarc-File": `${dev}:${ino}:${size}:${mtimeNs}`, ...options.headers };
+  return send("POST", basename(path), { ...options, headers, body: Buffer.alloc(0) });
+}
+
 function send(
-  method: "PUT" | "GET",
+  method: "PUT" | "POST" | "GET",
   name: string,
   options: WalRequestOptions & { body?: Buffer },
 ): Promise<WalAnswer> {
