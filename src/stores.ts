@@ -8,8 +8,8 @@ import { S3Store } from "./store/s3.ts";
 import type { Metrics } from "./telemetry/metrics.ts";
 
 /**
- * Requests to a bucket take no thread, and each has its own deadlines, by its size. So the lane only
- * bounds how many there are of one cluster, and gives up after none of them could still be alive.
+ * Requests to a bucket take no thread, and each has its own deadlines, by its size. So the lane
+ * only bounds how many there are of one cluster, and gives up when none could still be alive.
  */
 const S3_LANES: LaneOptions = { limit: 32, deadlineMs: 900_000, sickAfterMs: 900_000 };
 

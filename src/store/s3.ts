@@ -74,8 +74,8 @@ export class S3Store implements Store {
 
   /**
    * Resolves also when the bucket does not answer or does not let us in yet: every operation asks
-   * again. Rejects with `usage` when it never will do: a server that overwrites, a format that we do
-   * not know, credentials that are no such thing.
+   * again. Rejects with `usage` when it never will do: a server that overwrites, a format that we
+   * do not know, credentials that are no such thing.
    */
   static async open(settings: S3Settings, options: S3StoreOptions = {}): Promise<S3Store> {
     const { Bucket } = await import("./s3/bucket.ts");

@@ -5,6 +5,7 @@ import { trailerOf } from "../../src/object/metadata.ts";
 import { CountedStore, settingsFor, useCredentials } from "../support/bucket-store.ts";
 import { type S3FaultName, S3_FAULTS } from "../support/s3-fault.ts";
 import { type S3Manners, S3Server } from "../support/s3-server.ts";
+import { sha256Of } from "../support/wal-maker.ts";
 import { contentOf, keysOf, put } from "./objects.ts";
 
 const signal = new AbortController().signal;
@@ -151,7 +152,13 @@ describe("what is read is whole, or is read again", () => {
       timeline: 1,
       archivedAt: "2026-01-01T00:00:00Z",
     };
-    const bytes = Buffer.concat([frame, trailerOf(metadata, { frameBytes: frame.length })]);
+    const bytes = Buffer.concat([
+      frame,
+      trailerOf(metadata, {
+        frameBytes: frame.length,
+        frameSha256: sha256Of(frame),
+      }),
+    ]);
     await using staged = await store.stage("main", { signal });
     await staged.write(bytes);
     await staged.publish(WAL, { signal });
@@ -181,6 +188,34 @@ describe("what is read is whole, or is read again", () => {
       server.script = [S3_FAULTS[fault]];
       expect(await keysOf(store)).toEqual([WAL, OTHER]);
     }
+  });
+
+  test("a long listing, read in several places at once, is in order and misses nothing", async () => {
+    const server = await start();
+    const { store } = await open(server);
+    const hex = (number: number): string => number.toString(16).toUpperCase().padStart(8, "0");
+    const keys = [1, 2, 10].flatMap((timeline) => {
+      const of = `clusters/main/wal/${hex(timeline)}`;
+      const segments = Array.from({ length: timeline === 10 ? 700 : 3000 }, (_, number) => {
+        const log = hex(Math.floor(number / 256));
+        return `${of}/${log}/${hex(timeline)}${log}${hex(number % 256)}`;
+      });
+      return [
+        ...segments,
+        `${segments[1300] ?? of}.00000028.backup`,
+        `${of}/${hex(timeline)}.history`,
+      ];
+    });
+    keys.push("clusters/main/wal/00000001/stray", "clusters/main/wal/stray", "clusters/main/x");
+    for (const key of keys) server.bucket.put(key, Buffer.alloc(0), {});
+
+    const wal = keys.filter((key) => key.startsWith("clusters/main/wal/")).sort();
+    const prefix = "clusters/main/wal/";
+    expect(await keysOf(store, { prefix })).toEqual(wal);
+    expect(server.count("ListObjectsV2")).toBeGreaterThan(8);
+    expect(server.count("ListObjectsV2")).toBeLessThan(25);
+    const after = wal[1111] ?? "";
+    expect(await keysOf(store, { prefix, after })).toEqual(wal.slice(1112));
   });
 
   test("an answer of 404 that is not S3's is no absence", async () => {

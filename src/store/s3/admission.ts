@@ -33,7 +33,7 @@ export class Admission {
     this.#place = `"${settings.bucket}/${settings.prefix}"`;
   }
 
-  /** As `enter`, but a refusal is `store-failed`: for whoever uses the store it is no usage error. */
+  /** As `enter`, but a refusal is `store-failed`: whoever uses the store made no mistake. */
   async require(options: Signalled): Promise<Abilities> {
     options.signal.throwIfAborted();
     if (this.#abilities !== undefined) return this.#abilities;
@@ -49,7 +49,7 @@ export class Admission {
     }
   }
 
-  /** Rejects with `usage` when the bucket is refused, `store-failed` when it cannot be asked now. */
+  /** Rejects with `usage` when the bucket is refused, `store-failed` while it does not answer. */
   async enter({ signal }: Signalled): Promise<Abilities> {
     if (this.#refusal !== undefined) throw this.#refusal;
     // One attempt for all who wait: a caller that leaves does not end it for the others.

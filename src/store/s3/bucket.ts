@@ -1,6 +1,6 @@
 /**
- * One S3 request each, and nothing more: no retry, no decision, no error of ours. The only file that
- * knows the AWS SDK, so that a daemon with another store never loads it.
+ * One S3 request each, and nothing more: no retry, no decision, no error of ours. The only file
+ * that knows the AWS SDK, so that a daemon with another store never loads it.
  */
 import type { Readable } from "node:stream";
 import {
@@ -216,8 +216,8 @@ function clientFor(settings: S3Settings, former?: S3Client): S3Client {
 }
 
 /**
- * The SDK would hash the body once more for each attempt, and would not sign that of a stream. Signed,
- * it is checked by every server that checks signatures.
+ * The SDK would hash the body once more for each attempt, and would not sign that of a stream.
+ * Signed, it is checked by every server that checks signatures.
  */
 function signPayloadAs(command: PutObjectCommand, sha256: string): void {
   command.middlewareStack.add(

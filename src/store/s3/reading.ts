@@ -16,8 +16,8 @@ const WINDOW_BYTES = 8 * MB;
 
 /**
  * The object at a key, or `undefined`. One request for all of it, unless it is very large or memory
- * is scarce. Rejects with `store-failed`, and with `corrupt` when an object that has nothing else to
- * prove it (a state object) is not what was put.
+ * is scarce. Rejects with `store-failed`, and with `corrupt` when an object that has nothing else
+ * to prove it (a state object) is not what was put.
  */
 export async function openObject(
   retries: Retries,
