@@ -1,7 +1,9 @@
 /** All that a daemon listens on, and its rules, which can be replaced while it serves. */
 import type { Logger } from "pino";
 import type { Config, ServerConfig } from "./config/config.ts";
-import { type Access, openAccess, tokenAccess } from "./http/auth.ts";
+import { isLoopbackHost } from "./config/listen.ts";
+import { type Access, loopbackAccess, openAccess, tokenAccess } from "./http/auth.ts";
+import { Bodies } from "./http/bodies.ts";
 import { listenOnSocket, listenOnTcp } from "./http/listen.ts";
 import type { ServerParts } from "./http/parts.ts";
 import { createServer, type HttpServer } from "./http/server.ts";
@@ -51,15 +53,17 @@ export class Listeners implements AsyncDisposable {
   ): Promise<void> {
     const { socket, listen: address } = server;
     const { tls } = this;
+    // Of both: who waits at one of them waits for those at the other, too.
+    const shared = { ...parts, bodies: new Bodies() };
     if (socket !== undefined) {
-      const http = await createServer({ ...parts, access: openAccess(), listener: "socket" });
+      const http = await createServer({ ...shared, access: openAccess(), listener: "socket" });
       this.#servers.push(http);
       this.#stack.use(await listenOnSocket(http.server, socket));
       this.addresses = { socket: socket.path };
     }
     if (address === undefined) return;
     const access: Access = { callerOf: (request) => this.#access.callerOf(request) };
-    const http = await createServer({ ...parts, access, listener: "tcp", tls });
+    const http = await createServer({ ...shared, access, listener: "tcp", tls });
     this.#servers.push(http);
     const bound = await listenOnTcp(http.server, address);
     const host = bound.host.includes(":") ? `[${bound.host}]` : bound.host;
@@ -81,7 +85,8 @@ export class Listeners implements AsyncDisposable {
 }
 
 function accessOf({ server, tokens, certificates }: Config, tls: TlsIdentity | undefined): Access {
-  if (server.auth === "none") return openAccess();
+  const isLocal = server.listen !== undefined && isLoopbackHost(server.listen.host);
+  if (server.auth === "none") return isLocal ? loopbackAccess() : openAccess();
   return tokenAccess(tokens, {
     loopbackRead: server.loopbackRead ? "open" : "closed",
     certificates,

@@ -1,7 +1,12 @@
-/** A counted gate: so many may be inside at once, the others wait in order. */
+/**
+ * A counted gate: so many may be inside at once, and the others wait. By turns the one that came
+ * first and the one that came last are let in: so none waits for ever, and a crowd that came to
+ * stand there does not keep out whoever comes after it.
+ */
 export class Gate {
   #free: number;
   readonly #waiting: { enter: () => void }[] = [];
+  #isFirstsTurn = false;
 
   constructor(places: number) {
     this.#free = places;
@@ -24,7 +29,8 @@ export class Gate {
   }
 
   #leave(): void {
-    const next = this.#waiting.shift();
+    this.#isFirstsTurn = !this.#isFirstsTurn;
+    const next = this.#isFirstsTurn ? this.#waiting.shift() : this.#waiting.pop();
     if (next === undefined) this.#free += 1;
     else next.enter();
   }

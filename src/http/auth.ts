@@ -46,8 +46,18 @@ const READING: Right = { clusters: ["*"], scopes: ["read"] };
 
 /** For the unix socket, whose file mode has decided already, and for `auth = "none"`. */
 export function openAccess(): Access {
-  const everybody: Caller = { name: undefined, isKnown: true, rights: [EVERYTHING] };
-  return { callerOf: () => everybody };
+  return { callerOf: () => EVERYBODY };
+}
+
+const EVERYBODY: Caller = { name: undefined, isKnown: true, rights: [EVERYTHING] };
+
+/**
+ * For `auth = "none"` on a loopback address: everything is open to programs on this host, but not
+ * to the pages that a browser on it shows.
+ */
+export function loopbackAccess(): Access {
+  const stranger: Caller = { name: undefined, isKnown: false, rights: [], hint: HOST_HINT };
+  return { callerOf: (request) => (isForThisHost(request) ? EVERYBODY : stranger) };
 }
 
 /** The rules of a listener on TCP. */
@@ -69,6 +79,7 @@ export function tokenAccess(tokens: readonly Token[], rules: AccessRules): Acces
   for (const { token, digest } of known) {
     if (digest.length !== 32) throw new Error(`token "${token.name}" has no sha256`);
   }
+  const ways = certificates.length === 0 ? TOKEN_HINT : `${CERTIFICATE_HINT}, or ${TOKEN_HINT}`;
   return {
     callerOf(request) {
       const certificate = shownBy(request);
@@ -76,13 +87,14 @@ export function tokenAccess(tokens: readonly Token[], rules: AccessRules): Acces
         ...findTokens(known, presentedToken(request)),
         ...certificates.filter(({ name }) => isNamed(certificate, name)),
       ];
-      const isOpen = loopbackRead === "open" && isLocalPeer(request);
+      const isLocal = loopbackRead === "open" && isLocalPeer(request);
+      const isOpen = isLocal && isForThisHost(request);
       return {
         name: found[0]?.name,
         isKnown: found.length > 0,
         rights: isOpen ? [...found, READING] : found,
         certificate,
-        hint: certificates.length === 0 ? TOKEN_HINT : `${CERTIFICATE_HINT}, or ${TOKEN_HINT}`,
+        hint: isLocal && !isOpen ? HOST_HINT : ways,
       };
     },
   };
@@ -90,6 +102,8 @@ export function tokenAccess(tokens: readonly Token[], rules: AccessRules): Acces
 
 const TOKEN_HINT =
   'give --token-file FILE, or send "Authorization: Bearer TOKEN"; see "walarc token"';
+const HOST_HINT =
+  "without a token this host is only told what it asks of 127.0.0.1, [::1] or localhost";
 const CERTIFICATE_HINT = "give --cert-file FILE and --key-file FILE";
 
 /** A name of a host is the same in any case; any other one is exact, as in PostgreSQL. */
@@ -182,4 +196,14 @@ function isLocalPeer(request: IncomingMessage): boolean {
   const address = request.socket.remoteAddress ?? "";
   const ipv4 = address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
   return address === "::1" || /^127(\.\d{1,3}){3}$/.test(ipv4);
+}
+
+/**
+ * Whether the request was made for this host by its own name. A page from anywhere can have its own
+ * name lead to 127.0.0.1 and then read what a browser there may read (DNS rebinding); that name is
+ * what the browser sends.
+ */
+function isForThisHost({ headers }: IncomingMessage): boolean {
+  const host = (headers.host ?? "").toLowerCase().replace(/:\d{1,5}$/, "");
+  return host === "localhost" || host === "[::1]" || /^127(\.\d{1,3}){3}$/.test(host);
 }

@@ -2,11 +2,16 @@
 import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { Server as TlsServer, type TLSSocket } from "node:tls";
+import { WalarcError } from "../errors.ts";
+import type { Caller } from "./auth.ts";
+
+/** Of all connections one in so many is never one and the same caller's. */
+const OTHERS_SHARE = 8;
 
 /**
  * Keeps the number of connections bounded without a queue that strangers could fill: at the limit
  * the oldest connection on which nobody has proved anything gives way to the newest. So thousands
- * that merely sit there cost nobody a push.
+ * that merely sit there cost nobody a push, and however many somebody works on, others get theirs.
  */
 export class Connections {
   readonly #server: Server;
@@ -15,6 +20,8 @@ export class Connections {
   readonly #running = new Map<Socket, number>();
   /** Those on which no request was admitted yet. In order of arrival. */
   readonly #strangers = new Set<Socket>();
+  /** Who was admitted on them last. */
+  readonly #owners = new Map<Socket, string>();
   /** What a request's socket speaks TLS on; counted are connections, from their first moment. */
   readonly #beneath = new WeakMap<Socket, Socket>();
   #isStopping = false;
@@ -37,9 +44,23 @@ export class Connections {
     return this.#isStopping;
   }
 
-  /** Somebody known sent this request. */
-  admit(request: IncomingMessage): void {
-    this.#strangers.delete(this.#connectionOf(request.socket));
+  /**
+   * Somebody known sent this request. Throws `unreachable` (429) when that one holds all but the
+   * last of the connections already, and works on each: the rest is for others.
+   */
+  admit({ socket }: IncomingMessage, caller: Pick<Caller, "name">): void {
+    const connection = this.#connectionOf(socket);
+    this.#strangers.delete(connection);
+    // It may be gone by now.
+    if (!this.#running.has(connection)) return;
+    const owner = caller.name ?? socket.remoteAddress ?? "";
+    this.#owners.set(connection, owner);
+    const own = [...this.#owners].filter(([, name]) => name === owner);
+    if (own.length <= this.#max - Math.floor(this.#max / OTHERS_SHARE)) return;
+    const idle = own.find(([other]) => this.#running.get(other) === 0);
+    if (idle === undefined) throw tooMany(owner);
+    this.#forget(idle[0]);
+    idle[0].destroy();
   }
 
   /**
@@ -119,6 +140,7 @@ export class Connections {
   #forget(socket: Socket): void {
     this.#running.delete(socket);
     this.#strangers.delete(socket);
+    this.#owners.delete(socket);
   }
 }
 
@@ -126,4 +148,11 @@ export class Connections {
 function peerOf(socket: Socket): string {
   const { localAddress, localPort, remoteAddress, remotePort } = socket;
   return [localAddress, localPort, remoteAddress, remotePort].join(" ");
+}
+
+function tooMany(owner: string): WalarcError {
+  return new WalarcError("unreachable", `"${owner}" holds too many connections at once`, {
+    status: 429,
+    hint: "fewer commands at the same time get as much done",
+  });
 }

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { Readiness } from "../archive/readiness.ts";
 import type { Metrics } from "../telemetry/metrics.ts";
 import type { Access } from "./auth.ts";
+import type { Bodies } from "./bodies.ts";
 import type { TlsIdentity } from "./tls-identity.ts";
 import type { WalArchive } from "./wal-archive.ts";
 
@@ -43,6 +44,8 @@ export interface ServerParts {
   /** What the listener proves itself with, where it speaks TLS. */
   readonly tls?: TlsIdentity | undefined;
   readonly log: Logger;
+  /** Of all listeners together; its own where there is one only. */
+  readonly bodies?: Bodies;
   /** How long requests under way may go on after the server was disposed. */
   readonly shutdownGraceMs: number;
   readonly limits?: Partial<Limits>;
@@ -52,4 +55,5 @@ export interface ServerParts {
 export interface RouteParts
   extends Pick<ServerParts, "archive" | "readiness" | "access" | "metrics" | "listener"> {
   readonly limits: Limits;
+  readonly bodies: Bodies;
 }

@@ -24,6 +24,10 @@ export class RequestBody implements Disposable {
   readonly #wake = () => this.#continue?.();
   #continue: (() => void) | undefined;
   #isReleased = false;
+  #isBegun = false;
+  #isInTheWay = false;
+  #waitedMs = 0;
+  #waitsSinceMs: number | undefined;
   #receivedBytes = 0;
 
   constructor(request: IncomingMessage, response: ServerResponse, limits: BodyLimits) {
@@ -39,6 +43,23 @@ export class RequestBody implements Disposable {
     return this.#receivedBytes;
   }
 
+  /** Somebody reads it. */
+  get isBegun(): boolean {
+    return this.#isBegun;
+  }
+
+  /** For how long the client was waited for, in all. */
+  get waitedMs(): number {
+    const sinceMs = this.#waitsSinceMs;
+    return this.#waitedMs + (sinceMs === undefined ? 0 : performance.now() - sinceMs);
+  }
+
+  /** Ends the reading: others wait, and this body comes too slowly. */
+  giveWay(): void {
+    this.#isInTheWay = true;
+    this.#wake();
+  }
+
   /** It is the client that everybody waits for. */
   get isAwaited(): boolean {
     return this.#continue !== undefined;
@@ -50,6 +71,7 @@ export class RequestBody implements Disposable {
    * on the first read, and so never for a body that nobody wants.
    */
   async *chunks(signal: AbortSignal): AsyncGenerator<Buffer, void, void> {
+    this.#isBegun = true;
     if (isAskedFirst(this.#request)) this.#response.writeContinue();
     // One timer and one listener for the whole body: there are hundreds of chunks.
     let isSilent = false;
@@ -74,7 +96,9 @@ export class RequestBody implements Disposable {
         isSilent = false;
         silence.refresh();
         await this.#arrival();
-        if (isSilent && !signal.aborted) throw this.#stalled();
+        if (signal.aborted) continue;
+        if (this.#isInTheWay) throw inTheWay();
+        if (isSilent) throw this.#stalled();
       }
     } finally {
       clearTimeout(silence);
@@ -91,9 +115,13 @@ export class RequestBody implements Disposable {
 
   /** Resolves when there may be something new: bytes, the end, or a reason to stop. */
   #arrival(): Promise<void> {
+    const sinceMs = performance.now();
+    this.#waitsSinceMs = sinceMs;
     return new Promise((resolve) => {
       this.#continue = () => {
         this.#continue = undefined;
+        this.#waitedMs += performance.now() - sinceMs;
+        this.#waitsSinceMs = undefined;
         resolve();
       };
     });
@@ -106,6 +134,13 @@ export class RequestBody implements Disposable {
       hint: "look at the network between the client and this server",
     });
   }
+}
+
+function inTheWay(): WalarcError {
+  return new WalarcError("unreachable", "the body came too slowly while others waited", {
+    status: 408,
+    hint: "look at the network between the client and this server",
+  });
 }
 
 /** Lets routes read their bodies themselves, whatever type the client says they have. */

@@ -6,6 +6,7 @@ import { type FastifyInstance, type FastifyRequest, fastify, LogController } fro
 import { WalarcError } from "../errors.ts";
 import { serveApi } from "./api.ts";
 import type { Access } from "./auth.ts";
+import { Bodies } from "./bodies.ts";
 import { claimRoutes } from "./claim-routes.ts";
 import { clusterRoutes } from "./cluster-routes.ts";
 import { Connections } from "./connections.ts";
@@ -35,7 +36,7 @@ export async function createServer(parts: ServerParts): Promise<HttpServer> {
   const access: Access = {
     callerOf: (request) => {
       const caller = parts.access.callerOf(request);
-      if (caller.isKnown) connections.admit(request);
+      if (caller.isKnown) connections.admit(request, caller);
       return caller;
     },
   };
@@ -46,7 +47,8 @@ export async function createServer(parts: ServerParts): Promise<HttpServer> {
   instance.setErrorHandler((error, request, reply) => refuse(error, request, reply));
 
   const { archive, readiness, metrics, listener } = parts;
-  const routeParts: RouteParts = { archive, readiness, metrics, listener, access, limits };
+  const { bodies = new Bodies() } = parts;
+  const routeParts: RouteParts = { archive, readiness, metrics, listener, access, limits, bodies };
   serveApi(instance, routeParts);
   await instance.register(walRoutes, routeParts);
   await instance.register(listingRoute, routeParts);
@@ -86,6 +88,10 @@ function checkHeads(instance: FastifyInstance): void {
   instance.addHook("onRequest", async ({ raw }) => {
     if (raw.rawHeaders.length / 2 > HEADERS_MAX) {
       throw new WalarcError("usage", `more than ${HEADERS_MAX} headers`, { status: 431 });
+    }
+    // Only browsers send it, and no page has business here: not even one that may ask.
+    if (raw.headers.origin !== undefined && raw.method !== "GET" && raw.method !== "HEAD") {
+      throw new WalarcError("denied", `no web page may ${raw.method} here`);
     }
     const encoding = raw.headers["transfer-encoding"];
     if (encoding !== undefined && encoding.toLowerCase() !== "chunked") {

@@ -92,7 +92,7 @@ function logPush(
 }
 
 async function pushBody(
-  { archive, metrics, limits }: RouteParts,
+  { archive, metrics, limits, bodies }: RouteParts,
   { cluster, name }: WalTarget,
   { raw }: FastifyRequest<WalRoute>,
   reply: FastifyReply,
@@ -102,6 +102,7 @@ async function pushBody(
 
   const { pushDeadlineMs: deadlineMs, bodyBytesMax: bytesMax, stallMs } = limits;
   using body = new RequestBody(raw, reply.raw, { bytesMax, stallMs });
+  using _underWay = bodies.enter(body, cluster);
   try {
     return await withDeadline(
       (signal) => {

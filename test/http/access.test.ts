@@ -1,5 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { type Access, type Scope, type Token, tokenAccess } from "../../src/http/auth.ts";
+import {
+  type Access,
+  loopbackAccess,
+  type Scope,
+  type Token,
+  tokenAccess,
+} from "../../src/http/auth.ts";
 import { HttpScene, problemOf } from "../support/http-scene.ts";
 import { digestOf } from "../support/memory-archive.ts";
 
@@ -176,9 +182,48 @@ describe("on a loopback address", () => {
     [undefined, false],
   ])("%s is local: %s", (remoteAddress, isLocal) => {
     const access = tokenAccess(TOKENS, { loopbackRead: "open" });
-    const request = { headers: {}, socket: { remoteAddress } };
+    const request = { headers: { host: "localhost" }, socket: { remoteAddress } };
     const caller = access.callerOf(request as unknown as Parameters<Access["callerOf"]>[0]);
     expect(caller.rights.length > 0).toBe(isLocal);
+  });
+});
+
+describe("a page that a browser on this host shows", () => {
+  const open = { tokens: TOKENS, loopbackRead: "open" } as const;
+
+  test.each([
+    ["127.0.0.1:8417", 200],
+    ["127.0.0.1", 200],
+    ["localhost:8417", 200],
+    ["LOCALHOST", 200],
+    ["[::1]:8417", 200],
+    ["evil.example:8417", 401],
+    ["127.0.0.1.evil.example", 401],
+    ["localhost.evil.example", 401],
+    ["127.0.0.1@evil.example", 401],
+    ["evil.example:127.0.0.1", 401],
+  ])("reads nothing by a name of its own that leads here (%s)", async (host, status) => {
+    await using scene = await HttpScene.open(open);
+    for (const path of [STATUS.path, "/metrics", "/", "/openapi.json"]) {
+      expect((await scene.ask({ path, headers: { host } })).status).toBe(status);
+    }
+    const headers = { host, authorization: "Bearer walarc_reader" };
+    expect((await scene.ask({ ...STATUS, headers })).status).toBe(200);
+  });
+
+  test("changes nothing either, where nobody is asked for anything", async () => {
+    await using scene = await HttpScene.open();
+    for (const method of ["PUT", "POST", "DELETE"]) {
+      const headers = { origin: "http://evil.example", "content-type": "text/plain" };
+      const path = "/v1/clusters/main/prune";
+      const answer = await scene.ask({ method, path, headers, body: Buffer.from("{}") });
+      expect([method, answer.status, problemOf(answer).code]).toEqual([method, 403, "denied"]);
+    }
+    const access = loopbackAccess();
+    const callerOf = (host: string) =>
+      access.callerOf({ headers: { host } } as unknown as Parameters<Access["callerOf"]>[0]);
+    expect(callerOf("127.0.0.1:1").isKnown).toBe(true);
+    for (const host of ["evil.example", ""]) expect(callerOf(host).rights).toEqual([]);
   });
 });
 

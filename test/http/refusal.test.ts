@@ -188,4 +188,31 @@ describe("many connections", () => {
     expect(await first.answered()).toBe(201);
     expect(await second.answered()).toBeLessThan(300);
   });
+
+  test("and yet nobody holds all of them: what is left is for others", async () => {
+    const tokens = ["a", "b"].map((name) => ({
+      name,
+      sha256: digestOf(Buffer.from(`walarc_${name}`)),
+      clusters: ["main"],
+      scopes: ["push"] as const,
+    }));
+    await using scene = await HttpScene.open({ tokens, limits: { connectionsMax: 8 } });
+    const { promise, resolve } = Promise.withResolvers<void>();
+    scene.archive.beforePush = () => promise;
+    using wires = new DisposableStack();
+    const push = async (name: string) => {
+      const wire = wires.adopt(await scene.wire(), (one) => one[Symbol.dispose]());
+      const head = PUT.replace("\r\n", `\r\nauthorization: Bearer walarc_${name}\r\n`);
+      await wire.say(`${head}content-length: 4\r\n\r\nbody`);
+      return wire;
+    };
+    const first = [];
+    for (let count = 0; count < 7; count += 1) first.push(await push("a"));
+    await eventually("all are under way", () => scene.archive.readBytes === 28);
+    expect(await (await push("a")).answered()).toBe(429);
+    const other = await push("b");
+    await eventually("the other is under way", () => scene.archive.readBytes === 32);
+    resolve();
+    for (const wire of [...first, other]) expect(await wire.answered()).toBeLessThan(300);
+  });
 });

@@ -114,7 +114,9 @@ export class WalarcDaemon implements AsyncDisposable {
         if (!service.isRunning) {
           throw new Hopeless(`it ended with ${await service.ended}\n${this.logTail()}`);
         }
-        return (await this.get("/readyz")).status === readiness;
+        if ((await this.get("/readyz")).status !== readiness) return false;
+        // Its last listener is open, too.
+        return this.log().includes('"walarc is serving"');
       },
       { evidence: () => this.logTail() },
     );
