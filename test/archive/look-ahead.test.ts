@@ -32,10 +32,13 @@ async function restart(): Promise<CountingWal> {
 class CountingWal extends PgWal {
   scans = 0;
   readonly opened: string[] = [];
+  /** Called at the end of each scan. */
+  scanned: () => Promise<void> = async () => {};
 
-  override ready(): AsyncGenerator<string, void, void> {
+  override async *ready(): AsyncGenerator<string, void, void> {
     this.scans += 1;
-    return super.ready();
+    yield* super.ready();
+    await this.scanned();
   }
 
   override open(name: string): ReturnType<PgWal["open"]> {
@@ -109,6 +112,17 @@ test("nothing is archived ahead before the first call, nor without a .ready", as
   await call(segment(2).name);
   expect(existsSync(scene.objectPath(segment(3).name))).toBe(false);
   expect(existsSync(scene.objectPath(segment(4).name))).toBe(false);
+});
+
+test("a file that loses its .ready before its turn is not archived ahead", async () => {
+  const wal = await restart();
+  for (let number = 1; number <= 8; number += 1) await finish(segment(number));
+  wal.scanned = () => rm(statusOf(segment(8).name, "ready"));
+  await call(segment(1).name);
+  await eventually("its turn came", () => wal.opened.includes(segment(8).name));
+  await durable(segment(7).name);
+  for (let number = 2; number <= 7; number += 1) await call(segment(number).name);
+  expect(existsSync(scene.objectPath(segment(8).name))).toBe(false);
 });
 
 test("PostgreSQL's own files are left as they are", async () => {
