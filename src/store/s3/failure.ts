@@ -175,6 +175,10 @@ const REMEDIES: Readonly<Record<string, Remedy>> = {
     hint: "Set the clock of this machine by NTP",
   },
   SlowDown: BUSY,
+  TimeoutError: {
+    means: "the server was silent for too long",
+    hint: "Look at the server and the network; store.request_timeout says how long is too long",
+  },
   ECONNREFUSED: UNREACHABLE,
   ENOTFOUND: UNREACHABLE,
   EAI_AGAIN: UNREACHABLE,

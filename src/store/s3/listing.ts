@@ -115,7 +115,11 @@ const NOTHING: Promise<Objects> = Promise.resolve([]);
 /** Names of the clusters that have objects, ascending. */
 export async function listClusters(retries: Retries, { signal }: Signalled): Promise<string[]> {
   const prefixes = await listPrefixes(retries, CLUSTERS, signal);
-  return prefixes.map((prefix) => prefix.slice(CLUSTERS.length, -1)).filter(isClusterName);
+  // Sorted once more: "main-2/" comes before "main/", and "main" before "main-2".
+  return prefixes
+    .map((prefix) => prefix.slice(CLUSTERS.length, -1))
+    .filter(isClusterName)
+    .sort();
 }
 
 /** What stands for directories below a prefix, in order, each with its `/`. */

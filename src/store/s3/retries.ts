@@ -1,4 +1,4 @@
-import { setTimeout } from "node:timers/promises";
+import { setTimeout as delay } from "node:timers/promises";
 import { WalarcError } from "../../errors.ts";
 import { s3Failure, type Verdict, verdictOf } from "./failure.ts";
 import type { BucketRequests, RequestObservation, RequestResult, RequestType } from "./wire.ts";
@@ -17,16 +17,11 @@ export interface RetryOptions {
   readonly signal: AbortSignal;
   /** Bytes that go over the wire, for which the deadline makes room. */
   readonly sizeBytes?: number;
-  readonly attemptsMax?: number;
 }
 
 /** One attempt of an operation: the requests that it makes, each counted by itself. */
 export interface Attempt {
   readonly signal: AbortSignal;
-  /** 1 for the first. */
-  readonly number: number;
-  /** Whether a request of an earlier attempt may have been carried out unheard. */
-  readonly isInDoubt: boolean;
   request<T>(type: RequestType, send: (bucket: BucketRequests) => Promise<T>): Promise<T>;
 }
 
@@ -63,36 +58,39 @@ export class Retries {
   ): Promise<T> {
     options.signal.throwIfAborted();
     const deadlineMs = this.#deadlineMs(options.sizeBytes ?? 0);
-    const deadline = AbortSignal.timeout(deadlineMs);
-    const signal = AbortSignal.any([options.signal, deadline]);
+    const deadline = new AbortController();
+    const timer = setTimeout(() => deadline.abort(), deadlineMs);
+    const signal = AbortSignal.any([options.signal, deadline.signal]);
     let last: unknown;
-    let isInDoubt = false;
-    for (let number = 1; number <= (options.attemptsMax ?? ATTEMPTS_MAX); number += 1) {
-      try {
-        const request = this.#sender();
-        return await operation({ signal, number, isInDoubt, request });
-      } catch (error) {
-        options.signal.throwIfAborted();
-        if (deadline.aborted) break;
-        last = error;
-        const verdict = verdictOf(error);
-        if (verdict === "never") break;
-        isInDoubt = true;
-        if (verdict === "renew") this.#bucket.renewCredentials();
-        if (!(await this.#pause(number, verdict, signal))) break;
+    try {
+      for (let number = 1; number <= ATTEMPTS_MAX; number += 1) {
+        try {
+          return await operation({ signal, request: this.#sender() });
+        } catch (error) {
+          options.signal.throwIfAborted();
+          if (signal.aborted) break;
+          last = error;
+          const verdict = verdictOf(error);
+          if (verdict === "never") break;
+          if (verdict === "renew") this.#bucket.renewCredentials();
+          if (!(await this.#pause(number, verdict, signal))) break;
+        }
       }
+    } finally {
+      clearTimeout(timer);
     }
     options.signal.throwIfAborted();
     throw last === undefined ? tooLate(doing, deadlineMs) : s3Failure(last, doing);
   }
 
-  /** Whether there is time for another attempt after it. */
+  /** Whether there is another attempt after it, and time for it. */
   async #pause(number: number, verdict: Verdict, signal: AbortSignal): Promise<boolean> {
+    if (number === ATTEMPTS_MAX) return false;
     const first = verdict === "throttled" ? THROTTLED_PAUSES : 1;
     const mostMs = this.#pauseMs * Math.min(PAUSES_MAX, first * 2 ** (number - 1));
     try {
       // At random, so that those who failed together do not come back together.
-      await setTimeout(mostMs * (0.5 + Math.random() / 2), undefined, { signal });
+      await delay(mostMs * (0.5 + Math.random() / 2), undefined, { signal });
       return true;
     } catch {
       return false; // The caller looks at the signal.
