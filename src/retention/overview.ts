@@ -87,15 +87,10 @@ function standbyStatus(standby: Standby, claimants: Claimants, register: Trouble
   };
 }
 
-/** A standby that needs older WAL again finds out by itself what is gone; of the rest we warn. */
-function tooLate(
-  { removingUpTo }: Claimants,
-  record: StandbyRecord | undefined,
-): string | undefined {
+function tooLate(claimants: Claimants, record: StandbyRecord | undefined): string | undefined {
   const from = record?.role === "standby" ? record.restartPoint : undefined;
-  if (from === undefined || removingUpTo === undefined) return undefined;
-  if (from.position > removingUpTo) return undefined;
-  return "it told of this restart point while WAL from there on was being removed";
+  const problem = from === undefined ? undefined : lateness(claimants, from);
+  return problem === undefined ? undefined : `its restart point is ${problem}`;
 }
 
 function silence({ record }: Standby): string | undefined {
@@ -122,7 +117,7 @@ function lateness(
   from: PlacedName,
 ): string | undefined {
   if (removingUpTo !== undefined && from.position <= removingUpTo) {
-    return "it came while WAL from there on was being removed: look at what is left";
+    return "from where WAL is being removed just now, so some of it may be gone";
   }
   const [ends, size] = [endsOf(catalog), catalog.segmentSizeBytes];
   const number = size === undefined ? undefined : segmentNumber(from, size);

@@ -2,8 +2,6 @@ import { expect } from "vitest";
 
 interface Claim {
   readonly from: number | undefined;
-  /** What was gone already. Who puts a hold is told of that, a standby has to find out. */
-  readonly goneBefore: ReadonlySet<number>;
   /** Whether the answer said that all of it is there and stays. */
   isPromised: boolean;
   /** Something else is being said for the same claimant: which of them counts nobody knows. */
@@ -29,11 +27,10 @@ export class Oracle {
 
   /** A claimant says something new: what it was promised before does not bind any more. */
   begin(claimant: string, from: number | undefined): Claim {
-    const goneBefore = new Set(claimant === "h" ? [] : this.#removed);
     const open = this.#open.get(claimant) ?? new Set();
     this.#open.set(claimant, open);
     for (const other of open) other.isDisputed = true;
-    const claim = { from, goneBefore, isPromised: false, isDisputed: open.size > 0 };
+    const claim = { from, isPromised: false, isDisputed: open.size > 0 };
     open.add(claim);
     this.#claims.set(claimant, claim);
     return claim;
@@ -51,7 +48,7 @@ export class Oracle {
     if (claim.isDisputed || ![...this.#claims.values()].includes(claim)) return;
     claim.isPromised = true;
     expect(
-      [...this.#removed].filter((number) => number >= from && !claim.goneBefore.has(number)),
+      [...this.#removed].filter((number) => number >= from),
       "gone, and promised to be there",
     ).toEqual([]);
   }
