@@ -118,8 +118,9 @@ function build({ name, instructions }: Stage, rootOf: (stage: string) => string)
     } else if (word === "RUN") {
       // The engine gives /proc and /dev.
       const script = `mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" &&
-        exec chroot "$0" /usr/bin/env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
-          HOME=/root NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt \\
+        exec chroot "$0" /usr/bin/env -i HOME=/root \\
+          PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \\
+          NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt \\
           /bin/sh -c 'cd "$0" && eval "$1"' "$1" "$2"`;
       const args = ["--mount", "--propagation=private", "/bin/sh", "-c", script];
       execFileSync("unshare", [...args, root, workDirectory, text], { stdio: "pipe" });

@@ -1,14 +1,19 @@
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { request } from "node:http";
 import { request as encryptedRequest } from "node:https";
-import { createServer } from "node:net";
-import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Service } from "../support/child.ts";
 import { WalarcDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { installWalarc } from "../support/installation.ts";
+import {
+  freePort,
+  makeCertificate,
+  type Series,
+  seriesCount,
+  seriesOf,
+} from "../support/metrics-page.ts";
 import { fetchWal, pushWal } from "../support/wal-http.ts";
 import { makeSegment, MIB } from "../support/wal-maker.ts";
 import { Workspace } from "../support/workspace.ts";
@@ -30,9 +35,6 @@ interface Dashboard {
   readonly annotations: { readonly list: readonly { readonly expr: string }[] };
 }
 
-/** Names, with the labels that are told apart, and one series each at least. */
-type Series = ReadonlyMap<string, readonly Readonly<Record<string, string>>[]>;
-
 const segment = (number: number) =>
   makeSegment({ number, segmentSizeBytes: MIB, content: "mixed" });
 
@@ -42,7 +44,7 @@ let daemon: WalarcDaemon;
 let port: number;
 let page: string;
 
-/** A daemon that has done a little of everything, with TLS, so that there is nothing it does not export. */
+/** A daemon that has done a little of everything, with TLS, so that it exports all there is. */
 beforeAll(async () => {
   stack = new AsyncDisposableStack();
   workspace = stack.use(await Workspace.create());
@@ -232,24 +234,6 @@ function queriesOfDashboard(): string[] {
   });
 }
 
-function seriesOf(text: string): Series {
-  const series = new Map<string, Readonly<Record<string, string>>[]>();
-  for (const line of text.split("\n")) {
-    const [, name, labels = ""] = /^(\w+)(?:\{(.*)\})? \S+$/.exec(line) ?? [];
-    if (name === undefined) continue;
-    const pairs = [...labels.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)];
-    const one = Object.fromEntries(pairs.map(([, label, value]) => [label, value]));
-    series.set(name, [...(series.get(name) ?? []), one]);
-  }
-  return series;
-}
-
-/** By metric; of the process's own those come and go that count by kind. */
-function seriesCount(text: string): Readonly<Record<string, number>> {
-  const own = [...seriesOf(text)].filter(([name]) => name.startsWith("walarc_"));
-  return Object.fromEntries(own.map(([name, all]) => [name, all.length]));
-}
-
 async function exposition(): Promise<string> {
   return (await daemon.get("/metrics")).body.toString();
 }
@@ -296,30 +280,4 @@ function overTcp(method: string, path: string, headers: Record<string, string>):
   });
   asked.once("error", reject).end();
   return promise;
-}
-
-/** Path of a new certificate and its key, without their extensions. */
-async function makeCertificate(within: Workspace): Promise<string> {
-  const path = within.path("tls");
-  const subject = ["-subj", "/CN=localhost", "-days", "30"];
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
-  const out = ["-keyout", `${path}.key`, "-out", `${path}.crt`];
-  execFileSync("openssl", ["req", "-x509", ...subject, ...key, ...out], { stdio: "pipe" });
-  for (const extension of ["key", "crt"]) {
-    const content = readFileSync(`${path}.${extension}`);
-    await within.writeFile(join(within.directory, `tls.${extension}`), content, 0o600);
-  }
-  return path;
-}
-
-/** An address that nobody listened on a moment ago. */
-async function freePort(): Promise<string> {
-  const server = createServer().listen(0, "127.0.0.1");
-  const { promise, resolve } = Promise.withResolvers<void>();
-  server.once("listening", resolve);
-  await promise;
-  const address = server.address();
-  const own = typeof address === "object" ? `127.0.0.1:${address?.port}` : "";
-  await new Promise((closed) => server.close(closed));
-  return own;
 }

@@ -9,8 +9,8 @@ const run = promisify(execFile);
 const SYSTEMD = "/lib/systemd/systemd";
 
 /**
- * Becomes PID 1 of a machine of its own: this machine's files, with what changes in memory only, and
- * of its services only a log. The kernel is the same one, so its settings are out of reach.
+ * Becomes PID 1 of a machine of its own: this machine's files, with what changes in memory only,
+ * and of its services only a log. The kernel is the same one, so its settings are out of reach.
  * Arguments: a directory for it, what to add to its root, and the directory that is its log.
  */
 const BOOT = `
