@@ -7,6 +7,7 @@ import { fetchCommand } from "./cli/fetch-command.ts";
 import { prefetchCommand } from "./cli/prefetch-command.ts";
 import { pushCommand } from "./cli/push-command.ts";
 import { reportFailure } from "./cli/report.ts";
+import { shipCommand } from "./cli/ship-command.ts";
 import { isRecoveryTarget, settingOfArguments } from "./cli/setting.ts";
 import { FAILURES, STOP_STATUS, WalarcError } from "./errors.ts";
 
@@ -16,6 +17,7 @@ const HOT_COMMANDS: Readonly<Record<string, (args: readonly string[]) => Promise
   fetch: fetchCommand,
   cleanup: cleanupCommand,
   prefetch: prefetchCommand,
+  ship: shipCommand,
 };
 
 const argv = process.argv.slice(2);

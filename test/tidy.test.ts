@@ -24,7 +24,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "lifecycle.ts": "",
   "postgres/": "errors.ts",
   "client/": "errors.ts wal/ config/",
-  "prefetch/": "errors.ts wal/ client/",
+  "ahead/": "errors.ts wal/ client/",
   "import/": "errors.ts wal/ client/",
   "store/": "errors.ts disk/ object/ telemetry/",
   "retention/": "errors.ts wal/ store/store.ts",
@@ -41,7 +41,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
     "version.ts config/ disk/ telemetry/ lifecycle.ts postgres/ archive/ " +
     "stores.ts gauges.ts listeners.ts spools.ts reload.ts",
   "cli/":
-    "errors.ts version.ts token.ts wal/ config/ telemetry/ lifecycle.ts client/ prefetch/ import/ " +
+    "errors.ts version.ts token.ts wal/ config/ telemetry/ lifecycle.ts client/ ahead/ import/ " +
     "daemon.ts types:archive/ types:retention/",
   "commands.ts": "errors.ts version.ts cli/",
   "standalone.ts": "errors.ts version.ts cli/",

@@ -21,7 +21,7 @@ _walarc() {
       mapfile -t COMPREPLY < <(compgen -W 'auto stop continue' -- "$word")
       return
       ;;
-    --server | --cluster | --timeout | --prefetch | --standby | --from | --until) return ;;
+    --server | --cluster | --timeout | --prefetch | --look-ahead | --standby | --from | --until) return ;;
   esac
 
   if ((COMP_CWORD == 1)); then
@@ -30,7 +30,7 @@ _walarc() {
   else
     case $command in
       serve) words="--config $local_options" ;;
-      push) words="--spool $client" ;;
+      push) words="--spool --look-ahead $client" ;;
       fetch) words="--on-error --prefetch $client" ;;
       cleanup) words="--standby $client" ;;
       status | ls) words="--json $client" ;;

@@ -87,7 +87,7 @@ class Prefetcher {
     for (let checkedAtMs = 0; ; ) {
       const nowMs = performance.now();
       if (nowMs - checkedAtMs >= CHECK_MS) {
-        this.#isOurs = this.#options.stock.isOwnedBy(this.#options.identity);
+        this.#isOurs = this.#options.stock.place.isOwnedBy(this.#options.identity);
         const isAwaited = nowMs - startedAtMs < ENTRUSTED_MS && checkedAtMs === 0;
         if (!this.#isOurs && !isAwaited) return;
         // The server is gone, or has ended its recovery.
@@ -107,8 +107,8 @@ class Prefetcher {
     for (const { stop } of this.#underWay.values()) stop.abort();
     await Promise.allSettled([...this.#underWay.values()].map(({ done }) => done));
     // Of a successor's stock nothing is removed.
-    if (this.#isOurs && this.#options.stock.isOwnedBy(this.#options.identity)) {
-      this.#options.stock.remove();
+    if (this.#isOurs && this.#options.stock.place.isOwnedBy(this.#options.identity)) {
+      this.#options.stock.place.remove();
     }
   }
 
@@ -152,7 +152,7 @@ class Prefetcher {
     const wanted = new Set(names.map(({ text }) => text));
     for (const name of ready) {
       if (wanted.has(name)) continue;
-      this.#options.stock.discard(name);
+      this.#options.stock.place.discard(name);
       ready.delete(name);
     }
     for (const [name, { stop }] of this.#underWay) if (!wanted.has(name)) stop.abort();
@@ -172,7 +172,7 @@ class Prefetcher {
 
   /** Others have taken the room. */
   #giveBack(): void {
-    for (const name of this.#options.stock.ready()) this.#options.stock.discard(name);
+    for (const name of this.#options.stock.ready()) this.#options.stock.place.discard(name);
   }
 
   #begin(name: PlacedName): void {

@@ -1,50 +1,21 @@
 /**
- * The stock: segments that were fetched before PostgreSQL asked for them.
+ * The stock: segments that were fetched before PostgreSQL asked for them. In its place are
  *
- *     pg_wal/pgsql_tmp.walarc/KEY/
- *         owner                      the prefetcher that fills it: process id and start
- *         taken                      the last segment PostgreSQL was given, and its size
- *         000000010000000A000000FF   ready: verified and synced
- *         ….part                     under way
+ *     000000010000000A000000FF     ready: verified and synced
+ *     ….part                       under way
+ *     taken                        the last segment PostgreSQL was given, and its size
  *
- * The key is a digest of all that a segment must fit to. On `pg_wal`'s file system a delivery is a
- * rename; and what begins with `pgsql_tmp` PostgreSQL's own tools know for worthless: backups leave
- * it out, pg_rewind does not copy it and removes it (filemap.c).
+ * On `pg_wal`'s file system, so that a delivery is a rename.
  */
-import { createHash } from "node:crypto";
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  renameSync,
-  rmdirSync,
-  rmSync,
-  statSync,
-  unlinkSync,
-  writeFileSync,
-} from "node:fs";
-import { join } from "node:path";
+import { closeSync, constants, fstatSync, openSync, readSync, renameSync, statSync } from "node:fs";
 import { checkFirstPage, FIRST_PAGE_BYTES, readFirstPage } from "../wal/first-page.ts";
 import { parseWalName, type PlacedName } from "../wal/name.ts";
 import { isSegmentSize } from "../wal/segment.ts";
-import { isThere } from "./process.ts";
+import { PrivatePlace } from "./private-place.ts";
 
-const DIRECTORY = "pgsql_tmp.walarc";
+const PLACE = "walarc";
 const PART = ".part";
-const [OWNER, TAKEN] = ["owner", "taken"];
-
-/** What a segment must have been fetched for to be delivered. */
-export interface Purpose {
-  /** Of the database cluster, decimal. */
-  readonly systemIdentifier: string;
-  /** Where it was fetched, and as whom. */
-  readonly source: readonly string[];
-}
+const TAKEN = "taken";
 
 /** A segment that PostgreSQL was given. */
 export interface Taken {
@@ -52,36 +23,24 @@ export interface Taken {
   readonly sizeBytes: number;
 }
 
+/** What a segment must have been fetched for to be delivered. */
+export interface StockPurpose {
+  readonly systemIdentifier: string;
+  readonly archive: readonly string[];
+}
+
 export class Stock {
-  readonly #parent: string;
-  readonly #directory: string;
+  readonly place: PrivatePlace;
   readonly #systemIdentifier: string;
 
-  /**
-   * The stock beside `pg_wal`'s segments. `undefined` where it could not be told apart from one of
-   * another directory or another boot. Nothing is created.
-   */
-  static in(walDirectory: string, purpose: Purpose): Stock | undefined {
-    try {
-      const places = [".", walDirectory].map((path) => {
-        const { dev, ino } = statSync(path, { bigint: true });
-        return `${dev}:${ino}`;
-      });
-      // After a power cut nobody knows what of it is left: then nothing fits any more.
-      const boot = readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
-      const parts = [boot, ...places, purpose.systemIdentifier, ...purpose.source];
-      const key = createHash("sha256")
-        .update(Buffer.from(JSON.stringify(parts)))
-        .digest("hex");
-      return new Stock(join(walDirectory, DIRECTORY), key.slice(0, 32), purpose.systemIdentifier);
-    } catch {
-      return undefined;
-    }
+  /** As `PrivatePlace.in`. */
+  static in(walDirectory: string, purpose: StockPurpose): Stock | undefined {
+    const place = PrivatePlace.in(walDirectory, { place: PLACE, ...purpose });
+    return place && new Stock(place, purpose.systemIdentifier);
   }
 
-  private constructor(parent: string, key: string, systemIdentifier: string) {
-    this.#parent = parent;
-    this.#directory = join(parent, key);
+  private constructor(place: PrivatePlace, systemIdentifier: string) {
+    this.place = place;
     this.#systemIdentifier = systemIdentifier;
   }
 
@@ -91,7 +50,7 @@ export class Stock {
   }
 
   pathOf(name: PlacedName): string {
-    return join(this.#directory, name.text);
+    return this.place.pathOf(name.text);
   }
 
   /**
@@ -110,7 +69,7 @@ export class Stock {
       return sizeBytes;
     } catch {
       // Not there: the usual case. Or of no use, and then it is fetched as if it were not there.
-      if (descriptor !== undefined) discardFile(path);
+      if (descriptor !== undefined) this.place.discard(name.text);
       return undefined;
     } finally {
       if (descriptor !== undefined) closeSync(descriptor);
@@ -132,35 +91,13 @@ export class Stock {
     return statSync(this.partOf(name), { throwIfNoEntry: false })?.size;
   }
 
-  /** Whether a living prefetcher fills this stock. */
-  isOwned(): boolean {
-    const owner = this.#read(OWNER);
-    return owner !== undefined && isThere(owner);
-  }
-
-  isOwnedBy(identity: string): boolean {
-    return this.#read(OWNER) === identity;
-  }
-
-  /** Makes room for a new prefetcher, which starts from `taken`; removes every other stock here. */
-  prepare(taken: Taken): void {
-    rmSync(this.#parent, { recursive: true, force: true });
-    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-    this.note(taken);
-  }
-
-  /** Makes this process the one that fills the stock. */
-  entrust(identity: string): void {
-    this.#write(OWNER, identity);
-  }
-
   /** Tells the prefetcher what PostgreSQL was given. */
   note({ name, sizeBytes }: Taken): void {
-    this.#write(TAKEN, `${name.text} ${sizeBytes}`);
+    this.place.write(TAKEN, `${name.text} ${sizeBytes}`);
   }
 
   taken(): Taken | undefined {
-    const [text = "", size] = this.#read(TAKEN)?.split(" ") ?? [];
+    const [text = "", size] = this.place.read(TAKEN)?.split(" ") ?? [];
     const name = parseWalName(text);
     const sizeBytes = Number(size);
     if (name?.kind !== "segment" || !isSegmentSize(sizeBytes)) return undefined;
@@ -169,43 +106,6 @@ export class Stock {
 
   /** Names of the segments that are ready. */
   ready(): string[] {
-    return readdirSync(this.#directory).filter((name) => parseWalName(name)?.kind === "segment");
-  }
-
-  discard(name: string): void {
-    discardFile(join(this.#directory, name));
-  }
-
-  /** Leaves nothing behind. */
-  remove(): void {
-    try {
-      rmSync(this.#directory, { recursive: true, force: true });
-      rmdirSync(this.#parent);
-    } catch {
-      // The data directory is gone, or there is another stock.
-    }
-  }
-
-  #read(file: string): string | undefined {
-    try {
-      return readFileSync(join(this.#directory, file), "latin1");
-    } catch {
-      return undefined;
-    }
-  }
-
-  /** By a rename: who reads it never finds half of it. */
-  #write(file: string, text: string): void {
-    const temporary = join(this.#directory, `${file}.${process.pid}`);
-    writeFileSync(temporary, text, { mode: 0o600 });
-    renameSync(temporary, join(this.#directory, file));
-  }
-}
-
-function discardFile(path: string): void {
-  try {
-    unlinkSync(path);
-  } catch {
-    // Taken meanwhile, or never there.
+    return this.place.names().filter((name) => parseWalName(name)?.kind === "segment");
   }
 }

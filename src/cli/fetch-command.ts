@@ -12,7 +12,7 @@ import { reportFailure } from "./report.ts";
 import { type Setting, settingOf, settingOfArguments } from "./setting.ts";
 import { Supply } from "./supply.ts";
 
-export const fetchShape: CommandShape = {
+export const FETCH_SHAPE: CommandShape = {
   command: "fetch",
   positionals: ["NAME", "DESTINATION"],
   flags: { "on-error": "string", prefetch: "string" },
@@ -36,7 +36,7 @@ export async function fetchCommand(args: readonly string[]): Promise<number> {
   let stops = settingOfArguments(args) === "recovery";
   let isVerbose = false;
   try {
-    const line = parseCommandLine(args, fetchShape);
+    const line = parseCommandLine(args, FETCH_SHAPE);
     if (line.switches.has("help")) throw new WalarcError("usage", "--help stands alone");
     const [name = "", destination = ""] = line.positionals;
     what = `fetch ${name}`;

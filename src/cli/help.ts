@@ -29,7 +29,10 @@ Ends with 0 once the WAL file is durable in the store, and with 0 if the archive
 holds the same content. Any other end is a failure, which PostgreSQL retries.
 
   --spool DIR   put it into a directory of this host that the daemon drains, instead: ends
-                with 0 once it is durable there, whether the daemon runs or not`,
+                with 0 once it is durable there, whether the daemon runs or not
+  --look-ahead SIZE
+                what may be archived ahead of PostgreSQL's archiver, where the daemon does not
+                read pg_wal itself: 256MB unless said otherwise, 0 for nothing`,
     isClient: true,
   },
   fetch: {

@@ -55,6 +55,8 @@ export interface ClientOptions {
   readonly timeoutMs: number | undefined;
   /** What may be fetched ahead; 0: nothing, `undefined`: nobody said. */
   readonly prefetchBytes: number | undefined;
+  /** What may be archived ahead; 0: nothing, `undefined`: nobody said. */
+  readonly lookAheadBytes: number | undefined;
   /** The configuration file that was read, if any. */
   readonly configFile: string | undefined;
 }
@@ -114,7 +116,7 @@ export async function resolveClientOptions(
   const server = find("server");
   const cluster = find("cluster");
   const timeout = find("timeout");
-  const prefetch = find("prefetch");
+  const [prefetch, lookAhead] = [find("prefetch"), find("look-ahead")];
   const tokenFile = find("token-file");
   const [certFile, keyFile] = [find("cert-file"), find("key-file")];
   if ((certFile === undefined) !== (keyFile === undefined)) {
@@ -139,6 +141,7 @@ export async function resolveClientOptions(
     },
     timeoutMs: timeout && requireTimeoutMs(timeout.text, timeout.source),
     prefetchBytes: prefetch && requireSizeBytes(prefetch),
+    lookAheadBytes: lookAhead && requireSizeBytes(lookAhead),
     configFile: file.path,
   };
 }

@@ -3,21 +3,24 @@ import { WalarcError } from "../errors.ts";
 import { deadlineSignal } from "./deadline.ts";
 import { endpointOf } from "./endpoint.ts";
 import { handOver } from "./hand-over.ts";
-import { parseCommandLine, resolveClientOptions } from "./options.ts";
+import { LookAhead } from "./look-ahead.ts";
+import { type CommandShape, parseCommandLine, resolveClientOptions } from "./options.ts";
 import { pushFile } from "./push.ts";
 import { reportFailure } from "./report.ts";
 
 const TIMEOUT_MS = 60_000;
 
+export const PUSH_SHAPE: CommandShape = {
+  command: "push",
+  positionals: ["PATH"],
+  flags: { spool: "string", "look-ahead": "string" },
+};
+
 /** `walarc push [--spool DIR] PATH`; resolves to the exit status, which is never above 125. */
 export async function pushCommand(args: readonly string[]): Promise<number> {
   let what = "push";
   try {
-    const line = parseCommandLine(args, {
-      command: "push",
-      positionals: ["PATH"],
-      flags: { spool: "string" },
-    });
+    const line = parseCommandLine(args, PUSH_SHAPE);
     if (line.switches.has("help")) throw new WalarcError("usage", "--help stands alone");
     const [path = ""] = line.positionals;
     what = `push ${basename(path)}`;
@@ -27,11 +30,15 @@ export async function pushCommand(args: readonly string[]): Promise<number> {
       return 0;
     }
     const options = await resolveClientOptions(line);
-    await pushFile(path, {
+    const lookAhead = LookAhead.for(path, options);
+    const way = await pushFile(path, {
       endpoint: endpointOf(options),
       cluster: options.cluster,
+      lookAhead,
       signal: deadlineSignal(options.timeoutMs ?? TIMEOUT_MS, options.server),
     });
+    // A daemon that reads pg_wal itself looks ahead itself.
+    if (way === "sent") await lookAhead?.goOn(args);
     return 0;
   } catch (error) {
     return reportFailure(what, error);

@@ -5,14 +5,12 @@
 import { lstatSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { describeServer } from "../client/connection.ts";
-import { isRecovering, postmasterPid } from "../prefetch/postmaster.ts";
-import { processIdentity } from "../prefetch/process.ts";
-import { Stock, type Taken } from "../prefetch/stock.ts";
+import { isRecovering } from "../ahead/postmaster.ts";
+import { Stock, type Taken } from "../ahead/stock.ts";
 import { parseWalName, type PlacedName } from "../wal/name.ts";
 import { segmentName, segmentNumber } from "../wal/segment.ts";
+import { isServerHere, purposeOf, startInBackground } from "./background.ts";
 import { requireReplaceable } from "./delivery.ts";
-import { identityHeader } from "./identity.ts";
 import type { ClientOptions } from "./options.ts";
 import { isStandbyHere } from "./setting.ts";
 
@@ -21,8 +19,6 @@ const STANDSTILL_MS = 2_000;
 const POLL_MS = 2;
 /** A standby that has restored one segment so recently is catching up, and wants the next ones. */
 const CATCHING_UP_MS = 5_000;
-/** The first process reaps whatever loses its parent. */
-const REAPER_PID = 1;
 
 export class Supply {
   readonly #stock: Stock;
@@ -37,11 +33,9 @@ export class Supply {
     const name = parseWalName(nameText);
     if (options.prefetchBytes === 0 || basename(destination) !== "RECOVERYXLOG") return undefined;
     if (name?.kind !== "segment" || !isRecovering()) return undefined;
-    const server = postmasterPid();
-    // As the first process of a container PostgreSQL inherits every process that loses its parent,
-    // and takes one that is killed for a crashed backend (postmaster.c).
-    if (server === undefined || server === REAPER_PID) return undefined;
-    const stock = stockOf(dirname(destination), options);
+    if (!isServerHere()) return undefined;
+    const purpose = purposeOf(options);
+    const stock = purpose && Stock.in(dirname(destination), purpose);
     return stock && new Supply(stock, name, destination);
   }
 
@@ -60,7 +54,8 @@ export class Supply {
       requireReplaceable(this.#destination);
       const sizeBytes = await this.#take();
       if (sizeBytes === undefined) return false;
-      if (!this.#stock.isOwned()) await this.#start({ name: this.#name, sizeBytes }, args);
+      if (this.#stock.place.owner() === undefined)
+        await this.#start({ name: this.#name, sizeBytes }, args);
       return true;
     } catch {
       return false;
@@ -71,7 +66,7 @@ export class Supply {
   async follow(args: readonly string[]): Promise<void> {
     try {
       const taken = { name: this.#name, sizeBytes: statSync(this.#destination).size };
-      if (this.#stock.isOwned()) this.#stock.note(taken);
+      if (this.#stock.place.owner() !== undefined) this.#stock.note(taken);
       else if (!isStandbyHere() || this.#isCatchingUp(taken)) await this.#start(taken, args);
     } catch {
       // Then the next call tries.
@@ -87,7 +82,8 @@ export class Supply {
       if (sizeBytes !== undefined || partBytes === undefined) return sizeBytes;
       const nowMs = performance.now();
       if (partBytes !== seenBytes) [seenBytes, grownAtMs] = [partBytes, nowMs];
-      if (nowMs - grownAtMs > STANDSTILL_MS || !this.#stock.isOwned()) return undefined;
+      if (nowMs - grownAtMs > STANDSTILL_MS || this.#stock.place.owner() === undefined)
+        return undefined;
       await pause();
     }
   }
@@ -100,33 +96,11 @@ export class Supply {
     return stats !== undefined && Math.abs(Date.now() - stats.mtimeMs) < CATCHING_UP_MS;
   }
 
-  /**
-   * Starts the prefetcher with the arguments of this call. It stays in the process group of the
-   * server's startup process, which PostgreSQL signals as a whole when it shuts down, and has
-   * nothing of the server's open files.
-   */
   async #start(taken: Taken, args: readonly string[]): Promise<void> {
-    const { spawn } = await import("node:child_process");
-    this.#stock.prepare(taken);
-    const [, script = ""] = process.argv;
-    // In the standalone client the script is within the executable.
-    const program = script.startsWith("/$bunfs/") ? [] : [script];
-    const child = spawn(process.execPath, [...program, "prefetch", ...args], { stdio: "ignore" });
-    child.once("error", () => {});
-    child.unref();
-    const identity = child.pid === undefined ? undefined : processIdentity(child.pid);
-    if (identity !== undefined) this.#stock.entrust(identity);
+    this.#stock.place.prepare();
+    this.#stock.note(taken);
+    await startInBackground("prefetch", args, this.#stock.place);
   }
-}
-
-/** The stock that fits to these options and to this data directory. */
-export function stockOf(walDirectory: string, options: ClientOptions): Stock | undefined {
-  const { "Walarc-System-Identifier": systemIdentifier } = identityHeader();
-  if (systemIdentifier === undefined) return undefined;
-  const { caFile = "", certFile = "", keyFile = "" } = options.tls;
-  const credentials = [options.token ?? "", caFile, certFile, keyFile];
-  const source = [describeServer(options.server), options.cluster, ...credentials];
-  return Stock.in(walDirectory, { systemIdentifier, source });
 }
 
 async function pause(): Promise<void> {

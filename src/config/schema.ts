@@ -167,6 +167,7 @@ const Client = Type.Object(
       formed<string | number>({ name: "timeout", mayBeEmpty: true, most: "24d" }),
     ),
     prefetch: Type.Optional(formed<string | number>({ name: "size", mayBeEmpty: true })),
+    look_ahead: Type.Optional(formed<string | number>({ name: "size", mayBeEmpty: true })),
   },
   optionalTable,
 );

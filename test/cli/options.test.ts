@@ -83,6 +83,7 @@ describe("client options", () => {
       tls: { caFile: undefined, certFile: undefined, keyFile: undefined },
       timeoutMs: undefined,
       prefetchBytes: undefined,
+      lookAheadBytes: undefined,
       configFile: NO_FILE,
     });
   });
@@ -118,6 +119,7 @@ cert_file = "/cert"
 key_file = "/key"
 timeout = "2m"
 prefetch = "1GB"
+look_ahead = 0
 `,
     );
     expect(await resolve({ config })).toEqual({
@@ -128,6 +130,7 @@ prefetch = "1GB"
       tls: { caFile: "/ca", certFile: "/cert", keyFile: "/key" },
       timeoutMs: 120_000,
       prefetchBytes: 1024 ** 3,
+      lookAheadBytes: 0,
       configFile: config,
     });
   });

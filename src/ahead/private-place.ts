@@ -1,0 +1,133 @@
+/**
+ * A directory of ours in `pg_wal`, filled by one process and read by the calls that PostgreSQL
+ * makes:
+ *
+ *     pg_wal/pgsql_tmp.walarc…/KEY/owner     the process that fills it: its id and start
+ *                                 /…         what it has made ready
+ *
+ * The key is a digest of all that the contents must fit to. What begins with `pgsql_tmp`
+ * PostgreSQL's own tools know for worthless: backups leave it out, pg_rewind does not copy it and
+ * removes it (filemap.c).
+ */
+import { createHash } from "node:crypto";
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
+import { isThere } from "./process.ts";
+
+const PREFIX = "pgsql_tmp.";
+const OWNER = "owner";
+
+/** For what a place is, and what its contents must have been made for to be of use. */
+export interface Purpose {
+  /** The directory's name after the prefix. */
+  readonly place: string;
+  /** Of the database cluster, decimal. */
+  readonly systemIdentifier: string;
+  /** The archive, and the credentials it was called with. */
+  readonly archive: readonly string[];
+}
+
+export class PrivatePlace {
+  readonly #parent: string;
+  readonly #directory: string;
+
+  /**
+   * The place for this purpose in the working directory's `pg_wal`. `undefined` where it could not
+   * be told apart from one of another directory or another boot. Nothing is created.
+   */
+  static in(walDirectory: string, purpose: Purpose): PrivatePlace | undefined {
+    try {
+      const places = [".", walDirectory].map((path) => {
+        const { dev, ino } = statSync(path, { bigint: true });
+        return `${dev}:${ino}`;
+      });
+      // After a power cut nobody knows what of it is left: then nothing fits any more.
+      const boot = readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
+      const parts = [boot, ...places, purpose.systemIdentifier, ...purpose.archive];
+      const key = createHash("sha256")
+        .update(Buffer.from(JSON.stringify(parts)))
+        .digest("hex");
+      return new PrivatePlace(join(walDirectory, PREFIX + purpose.place), key.slice(0, 32));
+    } catch {
+      return undefined;
+    }
+  }
+
+  private constructor(parent: string, key: string) {
+    this.#parent = parent;
+    this.#directory = join(parent, key);
+  }
+
+  pathOf(file: string): string {
+    return join(this.#directory, file);
+  }
+
+  /** All names in it; throws when it is not there. */
+  names(): string[] {
+    return readdirSync(this.#directory);
+  }
+
+  /** The owner, while it lives. */
+  owner(): string | undefined {
+    const owner = this.read(OWNER);
+    return owner !== undefined && isThere(owner) ? owner : undefined;
+  }
+
+  isOwnedBy(identity: string): boolean {
+    return this.read(OWNER) === identity;
+  }
+
+  /** Makes room for a new owner; removes what former ones left, whatever it was for. */
+  prepare(): void {
+    rmSync(this.#parent, { recursive: true, force: true });
+    mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
+  }
+
+  /** Makes the process with this identity the one that fills it. */
+  entrust(identity: string): void {
+    this.write(OWNER, identity);
+  }
+
+  read(file: string): string | undefined {
+    try {
+      return readFileSync(this.pathOf(file), "latin1");
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** By a rename: who reads it never finds half of it. */
+  write(file: string, text: string): void {
+    const temporary = this.pathOf(`${file}.${process.pid}`);
+    writeFileSync(temporary, text, { mode: 0o600 });
+    renameSync(temporary, this.pathOf(file));
+  }
+
+  discard(file: string): void {
+    try {
+      unlinkSync(this.pathOf(file));
+    } catch {
+      // Gone already.
+    }
+  }
+
+  /** Leaves nothing behind. */
+  remove(): void {
+    try {
+      rmSync(this.#directory, { recursive: true, force: true });
+      rmdirSync(this.#parent);
+    } catch {
+      // The data directory is gone, or somebody else has a place here.
+    }
+  }
+}

@@ -1,0 +1,79 @@
+/**
+ * How a push is spared what was archived ahead of it, and the rest is archived ahead. Every failure
+ * here means no more than that the file is pushed as if nobody had looked ahead.
+ */
+import { basename, dirname } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { contentIdentity, Ledger } from "../ahead/ledger.ts";
+import { waitingSegments } from "../ahead/shipper.ts";
+import { parseWalName, type PlacedName } from "../wal/name.ts";
+import { isServerHere, purposeOf, startInBackground } from "./background.ts";
+import type { ClientOptions } from "./options.ts";
+
+/** What may be archived and not asked for, unless somebody says otherwise. */
+export const LOOK_AHEAD_BYTES = 256 * 1024 * 1024;
+/** Of fewer there is nothing to do side by side. */
+const WAITING_MIN = 2;
+const POLL_MS = 2;
+
+export class LookAhead {
+  readonly #ledger: Ledger;
+  readonly #name: PlacedName;
+  readonly #walDirectory: string;
+
+  /** For a segment in a running server's `pg_wal`; `undefined` for everything else. */
+  static for(path: string, options: ClientOptions): LookAhead | undefined {
+    const name = parseWalName(basename(path));
+    const walDirectory = dirname(path);
+    if (options.lookAheadBytes === 0 || name?.kind !== "segment") return undefined;
+    if (basename(walDirectory) !== "pg_wal" || !isServerHere()) return undefined;
+    const purpose = purposeOf(options);
+    const ledger = purpose && Ledger.in(walDirectory, purpose);
+    return ledger && new LookAhead(ledger, name, walDirectory);
+  }
+
+  private constructor(ledger: Ledger, name: PlacedName, walDirectory: string) {
+    this.#ledger = ledger;
+    this.#name = name;
+    this.#walDirectory = walDirectory;
+  }
+
+  /**
+   * Whether the archive has confirmed this very file, by the word of the living process that sent
+   * it. Waits for one that is on its way.
+   */
+  async isArchived(descriptor: number, signal: AbortSignal): Promise<boolean> {
+    try {
+      const { place } = this.#ledger;
+      const [name, owner] = [this.#name.text, place.owner()];
+      if (owner === undefined) return false;
+      const identity = contentIdentity(descriptor);
+      this.#ledger.ask(name);
+      for (;;) {
+        // Asked first: what is confirmed a moment later is not on its way any more.
+        const isUnderWay = this.#ledger.isUnderWay(name);
+        const confirmed = this.#ledger.confirmed(name);
+        if (confirmed !== undefined) return confirmed === identity && place.owner() === owner;
+        if (!isUnderWay || place.owner() !== owner) return false;
+        await delay(POLL_MS, undefined, { signal });
+      }
+    } catch {
+      return false;
+    }
+  }
+
+  /** After the file was sent: has those behind it archived, if there are any. */
+  async goOn(args: readonly string[]): Promise<void> {
+    try {
+      const { place } = this.#ledger;
+      if (place.owner() !== undefined) return;
+      const waiting = waitingSegments(this.#walDirectory).filter((name) => name > this.#name.text);
+      if (waiting.length < WAITING_MIN) return;
+      place.prepare();
+      this.#ledger.ask(this.#name.text);
+      await startInBackground("ship", args, place);
+    } catch {
+      // Then the next call tries.
+    }
+  }
+}

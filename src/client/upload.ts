@@ -1,0 +1,69 @@
+/** One WAL file sent to the archive. */
+import { createHash, type Hash } from "node:crypto";
+import { WalarcError } from "../errors.ts";
+import type { WalName } from "../wal/name.ts";
+import { describeServer, type Endpoint } from "./connection.ts";
+import { exchange, type RequestBody } from "./exchange.ts";
+import { failureIn } from "./problem.ts";
+import { readSource, requireUnchanged, type SourceFile } from "./source-file.ts";
+
+export interface Upload {
+  readonly endpoint: Endpoint;
+  readonly cluster: string;
+  readonly name: WalName;
+  readonly file: SourceFile;
+  /** Such as the caller's system identifier. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+  readonly idleTimeoutMs?: number | undefined;
+}
+
+/**
+ * Resolves only when the archive has said that the file is safe and has named the digest of exactly
+ * the bytes sent; rejects with a `WalarcError`.
+ */
+export async function upload(request: Upload): Promise<void> {
+  const { endpoint, cluster, name, file, headers, signal, idleTimeoutMs } = request;
+  const sha256 = createHash("sha256");
+  const answer = await exchange(endpoint, {
+    method: "PUT",
+    path: `/v1/clusters/${cluster}/wal/${name.text}`,
+    headers,
+    body: readingBody(file, sha256),
+    signal,
+    idleTimeoutMs,
+  });
+  const where = describeServer(endpoint.address);
+  if (answer.status !== 200 && answer.status !== 201) {
+    throw failureIn(answer, where, ["absent", "gap"]);
+  }
+  const stored = answer.headers.get("walarc-sha256");
+  if (stored === undefined || !answer.isRequestSent) {
+    const hint = "is this walarc's address, or does a proxy answer in its place?";
+    const why = `status ${answer.status} without proof that the file is stored`;
+    throw new WalarcError("unreachable", `${where}: ${why}`, { hint });
+  }
+  const sent = sha256.digest("hex");
+  if (stored.toLowerCase() !== sent) {
+    const hint = "the bytes changed on their way: compare the archived file with the one here";
+    const why = `the archive holds sha256 ${stored.slice(0, 64)}, sent was ${sent}`;
+    throw new WalarcError("conflict", why, { hint });
+  }
+}
+
+/**
+ * Reads the file for the network and hashes what is read. The last bytes go out only if the file is
+ * still what it was.
+ */
+function readingBody(file: SourceFile, sha256: Hash): RequestBody {
+  const { size: sizeBytes } = file.stats;
+  let bytesRead = 0;
+  const read = (buffer: Buffer) => {
+    const count = readSource(file, buffer);
+    sha256.update(buffer.subarray(0, count));
+    bytesRead += count;
+    if (count === 0 || bytesRead === sizeBytes) requireUnchanged(file, bytesRead);
+    return count;
+  };
+  return { sizeBytes, read };
+}
