@@ -3,6 +3,7 @@
  * that knows the AWS SDK, so that a daemon with another store never loads it.
  */
 import type { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
 import {
   CopyObjectCommand,
   DeleteObjectCommand,
@@ -16,6 +17,7 @@ import {
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
 import type { Answered, Body, BucketRequests, Found, ListPage, PutConditions } from "./wire.ts";
+import { takeObjects } from "./list-body.ts";
 import type { S3Settings } from "./settings.ts";
 
 /** Pushes and fetches of all clusters together stay below; more requests wait for a connection. */
@@ -119,12 +121,15 @@ export class Bucket implements BucketRequests {
       ...(options.delimiter === undefined ? {} : { Delimiter: options.delimiter }),
       ...(options.keysMax === undefined ? {} : { MaxKeys: options.keysMax }),
     });
+    const taken = objectsTakenFrom(command);
     const answer = await this.#client.send(command, { abortSignal: options.signal });
+    const left = (answer.Contents ?? []).map(({ Key = "", Size = 0 }) => {
+      return { key: Key, storedBytes: Size };
+    });
     return {
-      objects: (answer.Contents ?? []).map(({ Key = "", Size = 0 }) => ({
-        key: Key.slice(root.length),
-        storedBytes: Size,
-      })),
+      objects: [...taken, ...left].map(({ key, storedBytes }) => {
+        return { key: key.slice(root.length), storedBytes };
+      }),
       prefixes: (answer.CommonPrefixes ?? []).map(({ Prefix = "" }) => Prefix.slice(root.length)),
       isTruncated: answer.IsTruncated,
       next: answer.NextContinuationToken,
@@ -228,6 +233,30 @@ function signPayloadAs(command: PutObjectCommand, sha256: string): void {
     },
     { step: "build", name: "walarcPayloadDigest" },
   );
+}
+
+/** Filled when the answer comes, with what the SDK then has not to read any more. */
+function objectsTakenFrom(command: ListObjectsV2Command): ListPage["objects"] {
+  const objects: ListPage["objects"][number][] = [];
+  const take =
+    <Asked, Result extends { response: unknown }>(next: (asked: Asked) => Promise<Result>) =>
+    async (asked: Asked): Promise<Result> => {
+      const result = await next(asked);
+      const response = result.response as { statusCode: number; body: Readable | Uint8Array };
+      if (response.statusCode !== 200) return result;
+      const { body } = response;
+      const bytes = body instanceof Uint8Array ? body : await buffer(body);
+      const taken = takeObjects(Buffer.from(bytes).toString());
+      objects.push(...(taken?.objects ?? []));
+      response.body = taken === undefined ? bytes : Buffer.from(taken.rest);
+      return result;
+    };
+  command.middlewareStack.addRelativeTo(take, {
+    relation: "after",
+    toMiddleware: "deserializerMiddleware",
+    name: "walarcListing",
+  });
+  return objects;
 }
 
 function base64(digest: string): string {
