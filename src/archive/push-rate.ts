@@ -65,18 +65,24 @@ export class PushRate {
     this.#clock = options.clock ?? CLOCK;
   }
 
-  /** The same bytes of one push, at the pace of the cluster. Rejects with the signal's reason. */
-  async *paced(
+  /**
+   * The same bytes of one push, at the pace of the cluster. Rejects with the signal's reason. Its
+   * patience runs from now on: waiting for a place among other pushes is waiting, too.
+   */
+  paced(body: AsyncIterable<Buffer>, options: { signal: AbortSignal }): AsyncIterable<Buffer> {
+    const untilMs = this.#clock.now() + PATIENCE_MS;
+    return this.#pacedUntil(untilMs, body, options);
+  }
+
+  async *#pacedUntil(
+    untilMs: number,
     body: AsyncIterable<Buffer>,
     options: { signal: AbortSignal },
   ): AsyncGenerator<Buffer, void, void> {
-    let patienceMs = PATIENCE_MS;
     for await (const chunk of body) {
-      const waitMs = Math.min(this.#spend(chunk.length), patienceMs);
-      if (waitMs >= WAIT_MS_MIN) {
-        patienceMs -= waitMs;
-        await this.#clock.sleep(waitMs, options);
-      }
+      const owedMs = this.#spend(chunk.length);
+      const waitMs = Math.min(owedMs, untilMs - this.#clock.now());
+      if (waitMs >= WAIT_MS_MIN) await this.#clock.sleep(waitMs, options);
       yield chunk;
     }
   }
