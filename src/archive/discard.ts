@@ -19,18 +19,25 @@ export async function discardWalFiles(
   names: readonly PlacedName[],
   options: DiscardOptions,
 ): Promise<void> {
-  for (let start = 0; start < names.length; start += FILES_AT_ONCE) {
-    await discardSome(cluster, names.slice(start, start + FILES_AT_ONCE), options);
+  const { filesPerCall, calls } = cluster.store.isShared ? IN_BUCKET : ON_DISK;
+  for (let start = 0; start < names.length; start += filesPerCall * calls) {
+    const some = names.slice(start, start + filesPerCall * calls);
+    await discardSome(cluster, some, { ...options, filesPerCall });
   }
 }
 
-/** As many as a slow disk removes before its lane is taken for one that hangs. */
-const FILES_AT_ONCE = 256;
+/**
+ * As many files as a slow disk removes before its lane is taken for one that hangs, and half of the
+ * places in that lane: the others are for pushes and fetches.
+ */
+const ON_DISK = { filesPerCall: 256, calls: 3 };
+/** As many as one request removes. */
+const IN_BUCKET = { filesPerCall: 1000, calls: 1 };
 
 async function discardSome(
   cluster: ClusterArchive,
   wanted: readonly PlacedName[],
-  options: DiscardOptions,
+  options: DiscardOptions & { filesPerCall: number },
 ): Promise<void> {
   // What another daemon has removed since the plan was made is not ours to count.
   const names = wanted.filter((name) => cluster.catalog.holds(name));
@@ -49,14 +56,31 @@ async function discardSome(
     options.gone(names.filter((name) => !left.has(name)));
   };
   try {
-    const keys = names.map((name) => walKey(cluster.name, name));
-    await cluster.store.removeAll(keys, options);
+    await removeObjects(cluster, names, options);
   } catch (error) {
     settle(await keepWhatIsLeft(cluster, names));
     throw error;
   }
   settle(new Set());
   forgetLosses(cluster, names.at(-1)?.position ?? "");
+}
+
+/** Rejects only when no removal is under way any more. */
+async function removeObjects(
+  cluster: ClusterArchive,
+  names: readonly PlacedName[],
+  { filesPerCall, signal }: Signalled & { filesPerCall: number },
+): Promise<void> {
+  const keys = names.map((name) => walKey(cluster.name, name));
+  const count = Math.ceil(keys.length / filesPerCall);
+  // Like cards: then all of them come to the newest files last, and a crash leaves few holes.
+  const hands = Array.from({ length: count }, (_, hand) => {
+    return keys.filter((_, index) => index % count === hand);
+  });
+  const calls = hands.map((hand) => cluster.store.removeAll(hand, { signal }));
+  for (const outcome of await Promise.allSettled(calls)) {
+    if (outcome.status === "rejected") throw outcome.reason;
+  }
 }
 
 /** Nobody misses any more what was lost below what was just removed. */

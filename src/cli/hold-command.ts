@@ -52,10 +52,17 @@ function requireTime(text: string): string {
   const isTime = /^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$/i;
   // A date alone would be taken for UTC.
   const time = new Date(isTime.test(text) && text.length === 10 ? `${text}T00:00` : text);
-  if (isTime.test(text) && !Number.isNaN(time.getTime())) return time.toISOString();
+  const isDay = isTime.test(text) && isInCalendar(text.slice(0, 10));
+  if (isDay && !Number.isNaN(time.getTime())) return time.toISOString();
   throw new WalarcError("usage", `--until "${text}" is not a time`, {
     hint: "write 2030-01-31, 2030-01-31T08:00 or 2030-01-31T08:00:00Z",
   });
+}
+
+/** JavaScript takes February 31 for March 3. */
+function isInCalendar(day: string): boolean {
+  const time = new Date(`${day}T00:00Z`);
+  return !Number.isNaN(time.getTime()) && time.toISOString().startsWith(day);
 }
 
 async function list(args: readonly string[]): Promise<number> {

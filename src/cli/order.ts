@@ -14,6 +14,8 @@ export interface Order {
   readonly headers?: Readonly<Record<string, string>> | undefined;
   /** Sent as JSON. */
   readonly content?: object | undefined;
+  /** Total deadline where nobody has set one. */
+  readonly timeoutMs?: number;
   /** Takes the body of a success as it comes; without it the body is in the answer. */
   readonly receive?: (bytes: Buffer) => void;
 }
@@ -26,14 +28,14 @@ export async function order(
   options: ClientOptions,
   { receive, ...order }: Order,
 ): Promise<HttpAnswer> {
-  const { content } = order;
+  const { content, timeoutMs = TIMEOUT_MS } = order;
   const answer = await exchange(endpointOf(options), {
     method: order.method,
     path: order.path,
     headers: { Accept: "application/json", ...order.headers },
     body: content === undefined ? undefined : textBody(JSON.stringify(content)),
     receive: (head) => (head.status === 200 ? receive : undefined),
-    signal: deadlineSignal(options.timeoutMs ?? TIMEOUT_MS, options.server),
+    signal: deadlineSignal(options.timeoutMs ?? timeoutMs, options.server),
   });
   const where = describeServer(options.server);
   if (answer.status !== 200 && answer.status !== 204) throw failureIn(answer, where);

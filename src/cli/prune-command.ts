@@ -18,6 +18,9 @@ interface PruneAnswer {
   readonly ranges: readonly { first: string; last: string; segments: number }[];
 }
 
+/** The first prune of a large archive takes minutes, or waits for another daemon's. */
+const TIMEOUT_MS = 3_600_000;
+
 /**
  * `walarc prune`: removes what nobody needs, or with `--dry-run` tells what that would be. With
  * `--json` the document of the daemon, passed on as it comes. Resolves to the exit status.
@@ -29,12 +32,14 @@ export async function pruneCommand(args: readonly string[]): Promise<number> {
     const options = await resolveClientOptions(line);
     const path = `/v1/clusters/${options.cluster}/prune`;
     const dryRun = line.switches.has("dry-run");
+    // A dry run is a question like others.
+    const deadline = dryRun ? {} : { timeoutMs: TIMEOUT_MS };
+    const call = { method: "POST", path, ...deadline } as const;
     if (line.switches.has("json")) {
-      await order(options, { method: "POST", path, content: { dryRun }, receive: passOn });
+      await order(options, { ...call, content: { dryRun }, receive: passOn });
       return 0;
     }
-    const content = { dryRun, names: false };
-    const answer = await order(options, { method: "POST", path, content });
+    const answer = await order(options, { ...call, content: { dryRun, names: false } });
     await printOutput(formatPrune(requirePrune(answer.body)));
     return 0;
   } catch (error) {

@@ -183,9 +183,18 @@ async function readHold(
   const { from, until } = await readJson(request, reply, { allowed, stallMs, signal });
   if (typeof from !== "string") throw new WalarcError("usage", '"from" is not given as a text');
   if (until === undefined || until === null) return { from, until: undefined };
-  const time = typeof until === "string" && TIME.test(until) ? new Date(until) : undefined;
-  if (time !== undefined && !Number.isNaN(time.getTime())) return { from, until: time };
+  const time = typeof until === "string" ? timeIn(until) : undefined;
+  if (time !== undefined) return { from, until: time };
   throw new WalarcError("usage", '"until" is not a time', {
     hint: "write it with its zone: 2030-01-31T08:00:00Z; null is for good",
   });
+}
+
+function timeIn(text: string): Date | undefined {
+  const [time, day] = [new Date(text), new Date(`${text.slice(0, 10)}T00:00Z`)];
+  if (!TIME.test(text) || Number.isNaN(time.getTime()) || Number.isNaN(day.getTime())) {
+    return undefined;
+  }
+  // JavaScript takes February 31 for March 3.
+  return day.toISOString().startsWith(text.slice(0, 10)) ? time : undefined;
 }

@@ -157,6 +157,7 @@ describe.each(RUNTIMES)("on %s", (runtime) => {
       [["hold", "add", "h"], 2],
       [["hold", "add", "h", "--from", segmentText(5), "--until", "soon"], 2],
       [["hold", "add", "h", "--from", segmentText(5), "--until", "2001-01-01"], 2],
+      [["hold", "add", "h", "--from", segmentText(5), "--until", "2030-02-31"], 2],
       [["hold", "add", "h", "--from", "rubbish"], 5],
       [["hold", "keep", "h"], 2],
       [["hold"], 2],

@@ -131,6 +131,7 @@ describe("holds", () => {
     ["h", { from: segmentText(3), until: "tomorrow" }, 400, "usage"],
     ["h", { from: segmentText(3), until: "2030-01-01T00:00:00" }, 400, "usage"],
     ["h", { from: segmentText(3), until: "2020-01-01T00:00:00Z" }, 400, "usage"],
+    ["h", { from: segmentText(3), until: "2030-02-31T00:00:00Z" }, 400, "usage"],
     ["h", { from: segmentText(3), until: 1 }, 400, "usage"],
     ["H", { from: segmentText(3) }, 400, "usage"],
   ])("%s with %j are refused with %i %s", async (name, body, status, code) => {
