@@ -29,7 +29,7 @@ describeFaults("what is archived ahead of its call", { needs: ["strace"] }, () =
   });
   afterAll(() => scene?.[Symbol.asyncDispose]());
 
-  test("is synced, named and synced before its call is answered, and written once", async () => {
+  test("is synced and named before its call is answered, and written once", async () => {
     const files = [4095, 4096, 4097].map(segment);
     for (const file of files) await host.finish(file);
     await using strace = await Strace.attach(daemon.pid, { trace: PUSH_CALLS, threads: "all" });
