@@ -1,10 +1,12 @@
 import { randomBytes } from "node:crypto";
+import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { S3Store } from "../../src/store/s3.ts";
 import { trailerOf } from "../../src/object/metadata.ts";
 import { CountedStore, settingsFor, useCredentials } from "../support/bucket-store.ts";
 import { type S3FaultName, S3_FAULTS } from "../support/s3-fault.ts";
 import { type S3Manners, S3Server } from "../support/s3-server.ts";
+import { Workspace } from "../support/workspace.ts";
 import { sha256Of } from "../support/wal-maker.ts";
 import { contentOf, keysOf, put } from "./objects.ts";
 
@@ -68,6 +70,45 @@ test("a key with a line break is refused at once, and never shown", async () => 
   await expect(refused).rejects.toMatchObject({ code: "usage" });
   await expect(refused).rejects.not.toThrow(/hush/);
   expect(server.log).toEqual([]);
+});
+
+test("an object is put with the encryption and the class that were asked for, and its digest", async () => {
+  const server = await start();
+  const wishes = { kmsKeyId: "alias/walarc", storageClass: "STANDARD_IA" } as const;
+  const settings = { ...settingsOf(server), serverSideEncryption: "aws:kms", ...wishes } as const;
+  const store = stack.use(await S3Store.open(settings));
+  await put(store, WAL, "content");
+  expect(server.bucket.get(WAL)?.headers).toMatchObject({
+    "x-amz-server-side-encryption": "aws:kms",
+    "x-amz-server-side-encryption-aws-kms-key-id": "alias/walarc",
+    "x-amz-storage-class": "STANDARD_IA",
+    "x-amz-meta-stored-sha256": sha256Of(Buffer.from("content")),
+  });
+});
+
+test("credentials that expire are read anew from their file, while many pushes run", async () => {
+  const server = await start();
+  const workspace = stack.use(await Workspace.create());
+  const file = workspace.path("credentials");
+  let written = 0;
+  server.onExpired = () => {
+    const key = `aws_access_key_id = KEY${(written += 1)}\naws_secret_access_key = secret\n`;
+    writeFileSync(file, `[default]\n${key}`);
+  };
+  server.onExpired();
+  vi.stubEnv("AWS_ACCESS_KEY_ID", undefined);
+  vi.stubEnv("AWS_SECRET_ACCESS_KEY", undefined);
+  vi.stubEnv("AWS_SHARED_CREDENTIALS_FILE", file);
+  vi.stubEnv("AWS_CONFIG_FILE", "/dev/null");
+
+  const { store } = await open(server);
+  for (const round of [1, 2]) {
+    server.script = [S3_FAULTS["403 expired"]];
+    const keys = Array.from({ length: 8 }, (_, index) => `${WAL}.${round}.${index}`);
+    const outcomes = await Promise.all(keys.map((key) => put(store, key, "content")));
+    expect(new Set(outcomes)).toEqual(new Set(["created"]));
+  }
+  expect(written).toBe(3);
 });
 
 describe("a bucket that is away", () => {
