@@ -40,7 +40,9 @@ describeFaults("what is archived ahead of its call", { needs: ["strace"] }, () =
     for (const { name } of files) {
       const path = daemon.objectFile(name);
       expect(orderFaults(calls, path), describeCalls(calls)).toEqual([]);
-      const named = calls.filter((call) => call.name.startsWith("link") && call.args.includes(path));
+      const named = calls.filter(
+        (call) => call.name.startsWith("link") && call.args.includes(path),
+      );
       expect(named).toHaveLength(1);
       // What follows is measured by the next answer.
       const answer = calls.find((call) => /"HTTP\/1\.1 201/.test(call.args));
