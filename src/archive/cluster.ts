@@ -211,6 +211,11 @@ export class ClusterArchive {
     this.totals.add(walKey(this.name, name), found.sizes);
   }
 
+  /** Learns what other daemons have archived last. */
+  async relearnEnds(options: Signalled): Promise<void> {
+    await this.others.relearnEnds(options);
+  }
+
   /** Learns what other daemons have archived and removed, up to a position. */
   async relearn(upTo: string, options: Signalled): Promise<void> {
     await this.others.relearn(upTo, options);

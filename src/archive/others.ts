@@ -56,6 +56,12 @@ export class Others {
     }, options);
   }
 
+  /** Learns what there is at the end of each timeline, and which timelines there are. */
+  async relearnEnds(options: Signalled): Promise<void> {
+    if (!this.#cluster.store.isShared) return;
+    await this.#survey((survey) => survey.ends(RECENT_SEGMENTS, options), options);
+  }
+
   /**
    * Learns what has to be known before a file that is not stored is called absent. The look begins
    * after this call, and is one for all who ask for the same name at once.
@@ -90,7 +96,7 @@ export class Others {
       this.#lookedAtAllMs = nowMs;
       return;
     }
-    await this.#survey((survey) => survey.ends(RECENT_SEGMENTS, options), options);
+    await this.relearnEnds(options);
     const marks = await this.#cluster.retention.readMarks(options);
     const gone = marks && goneUpTo(marks);
     const isNews = gone !== undefined && gone !== (this.#marks && goneUpTo(this.#marks));

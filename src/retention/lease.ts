@@ -164,7 +164,9 @@ export class Lease {
     const marks = marksOf(older);
     const complete = withMarks(record, marks);
     this.#held = { epoch, record: complete, inherited: complete.removingUpTo };
-    if (complete.removingUpTo !== record.removingUpTo) await this.#write(complete, options);
+    const isNews =
+      complete.removingUpTo !== record.removingUpTo || complete.prunedUpTo !== record.prunedUpTo;
+    if (isNews) await this.#write(complete, options);
     await this.#tidy(
       older.map((found) => found.epoch),
       options,

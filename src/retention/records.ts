@@ -24,6 +24,12 @@ export interface RecordsOwner {
   readonly store: Pick<Store, "isShared" | "open" | "list" | "stage" | "replace" | "remove">;
   readonly log: Logger;
   readonly catalog: Catalog;
+  /**
+   * Learns what other daemons have archived and removed, up to a position of sixteen hex digits.
+   */
+  relearn(upTo: string, options: Signalled): Promise<void>;
+  /** The same for what they have archived last. */
+  relearnEnds(options: Signalled): Promise<void>;
 }
 
 /** The time of service is written down no more often than this: a crash forgets as much of it. */

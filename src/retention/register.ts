@@ -16,6 +16,7 @@ import type { RetentionPolicy } from "./policy.ts";
 import { Records, type RecordsOwner } from "./records.ts";
 import { ServiceTime } from "./service-time.ts";
 import {
+  isAhead,
   newsIn,
   type ReportSource,
   requireRestartPoint,
@@ -33,16 +34,8 @@ export interface RegisterOptions {
   readonly time?: ServiceTime | undefined;
 }
 
-/** What the register needs of a cluster's archive. */
-export interface RegisterOwner extends RecordsOwner {
-  /**
-   * Learns what other daemons have archived and removed, up to a position of sixteen hex digits.
-   */
-  relearn(upTo: string, options: Signalled): Promise<void>;
-}
-
 export class Register {
-  readonly #owner: RegisterOwner;
+  readonly #owner: RecordsOwner;
   readonly #options: RegisterOptions;
   readonly #time: ServiceTime;
   readonly #records: Records;
@@ -52,7 +45,7 @@ export class Register {
   readonly #troubles = new Map<string, string>();
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(owner: RegisterOwner, options: RegisterOptions & { lease: Lease | undefined }) {
+  constructor(owner: RecordsOwner, options: RegisterOptions & { lease: Lease | undefined }) {
     this.#owner = owner;
     this.#lease = options.lease;
     this.#options = options;
@@ -128,7 +121,9 @@ export class Register {
     options: Signalled & { source: ReportSource },
   ): Promise<Standby> {
     requireClaimantName("standby", standby);
-    const name = requireRestartPoint(this.#owner.catalog, restartPoint);
+    const { catalog } = this.#owner;
+    if (isAhead(catalog, restartPoint)) await this.#owner.relearnEnds(options);
+    const name = requireRestartPoint(catalog, restartPoint);
     return this.#change(async () => {
       const news = newsIn(this.#records.standbys.get(standby), name);
       if (news !== undefined) this.#log(news.message, { standby, ...news.fields });

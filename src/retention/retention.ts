@@ -13,10 +13,11 @@ import { explain } from "./overview.ts";
 import { carryOut } from "./prune.ts";
 import { Lease } from "./lease.ts";
 import type { Marks } from "./lease-record.ts";
-import { Register, type RegisterOptions, type RegisterOwner } from "./register.ts";
+import type { RecordsOwner } from "./records.ts";
+import { Register, type RegisterOptions } from "./register.ts";
 
 /** What retention needs of a cluster's archive. */
-export interface RetainedArchive extends RegisterOwner {
+export interface RetainedArchive extends RecordsOwner {
   /**
    * Removes WAL files from the store, the catalog and all sums. A fetch that has opened one before
    * reads it to its end. Rejects with `store-failed` with some of them removed; `gone` is called

@@ -84,6 +84,12 @@ export function requireRestartPoint(catalog: Catalog, text: string): PlacedName 
   return ahead > 0 ? newest : name;
 }
 
+/** Whether a restart point lies behind all that is archived, as far as the catalog knows. */
+export function isAhead(catalog: Catalog, text: string): boolean {
+  const newest = catalog.latest();
+  return newest === undefined || text.slice(8) > newest.slice(8);
+}
+
 /** The named segment; throws `rejected` when the text names none that this cluster can have. */
 export function requireSegment(catalog: Catalog, text: string, what: string): PlacedName {
   const name = parseWalName(text);

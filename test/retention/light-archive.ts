@@ -46,6 +46,7 @@ export class LightArchive {
       catalog: this.catalog,
       log: pino({}, { write: (text: string) => this.logged.push(text) }),
       relearn: async () => {},
+      relearnEnds: async () => {},
       discard: async (names: readonly PlacedName[]) => {
         this.inBatch?.();
         this.inBatch = undefined;

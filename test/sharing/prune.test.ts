@@ -197,6 +197,20 @@ async function keysOf(store: Awaited<ReturnType<typeof openStore>>, prefix: stri
   return listed.map(({ key }) => key);
 }
 
+test("a restart point is compared with what all daemons have archived", async () => {
+  const store = await openStore();
+  await fillWithNames(store, segmentTexts(1, 3));
+  await using b = await Daemon.start(store);
+  await b.retention;
+  await fillWithNames(store, segmentTexts(4, 100));
+  await b.report("s1", 99);
+  const { register } = await b.retention;
+  expect(register.known?.standbys.get("s1")).toMatchObject({
+    restartPoint: { text: segmentText(99) },
+  });
+  await expect(b.report("s1", 165)).rejects.toThrow("65 segments ahead");
+});
+
 test("a segment pushed twice through two daemons is archived once", async () => {
   const store = await openStore();
   await using a = await Daemon.start(store);

@@ -147,6 +147,7 @@ class Counting {
       catalog,
       log: pino({ level: "silent" }),
       relearn: async () => {},
+      relearnEnds: async () => {},
       discard: async () => {},
     };
     counting.retention = new Retention(owner, {
