@@ -101,7 +101,7 @@ ${token.config}`,
 }
 
 /** A daemon of a minute's age has compiled what it runs; the first pushes cost several times more. */
-async function warmUp({ socketPath }: WalarcDaemon): Promise<void> {
+export async function warmUp({ socketPath }: WalarcDaemon): Promise<void> {
   for (let number = 1; number <= 12; number += 1) {
     await pushWal(makeSegment({ number, content: "mixed" }), { socketPath, cluster: "warm" });
   }

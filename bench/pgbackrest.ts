@@ -16,6 +16,10 @@ export interface PgbackrestOptions {
   readonly compression: "lz4" | "zst";
   /** `async`: with four processes and a spool, as its manual advises for busy servers. */
   readonly manner: "sync" | "async";
+  /** Processes of the asynchronous manner. */
+  readonly processes?: number;
+  /** Lines that say where the repository is; in a directory of its own without them. */
+  readonly repository?: string;
 }
 
 /** Says once that it is missing, so that nobody takes a table without it for the whole one. */
@@ -42,11 +46,12 @@ export class Pgbackrest implements AsyncDisposable {
     const { workspace, postgres, compression, manner } = options;
     const directory = await workspace.makeDirectory(options.name);
     const pgbackrest = new Pgbackrest(directory);
-    const asynchronous = `archive-async=y\nprocess-max=4\n`;
+    const { processes = 4, repository = `repo1-path=${directory}/repo` } = options;
+    const asynchronous = `archive-async=y\nprocess-max=${processes}\n`;
     await workspace.writeFile(
       join(directory, "conf"),
       `[global]
-repo1-path=${directory}/repo
+${repository}
 log-path=${directory}
 lock-path=${directory}/lock
 spool-path=${directory}/spool

@@ -14,7 +14,7 @@ import type { Pgbackrest } from "./pgbackrest.ts";
 import type { Stage } from "./stage.ts";
 import { printTable, type Row } from "./table.ts";
 
-interface Tool {
+export interface Tool {
   readonly name: string;
   /** Shell command for one segment. */
   readonly command: (segment: string) => string;
@@ -23,7 +23,10 @@ interface Tool {
 }
 
 /** Each round runs every tool once, so a noisy minute hits all of them alike. */
-async function measureRounds(stage: Stage, tools: readonly Tool[]): Promise<Row[]> {
+export async function measureRounds(
+  stage: Pick<Stage, "segments" | "surroundings">,
+  tools: readonly Tool[],
+): Promise<Row[]> {
   const samples = new Map<string, Sample[]>(tools.map((tool) => [tool.name, []]));
   const standingMs = new Map<string, number>();
   for (const segment of stage.segments) {
