@@ -26,7 +26,7 @@ import type {
 
 const MB = 1024 * 1024;
 /** Objects being pushed, of all clusters together; what does not fit waits in a file. */
-const STAGED_BYTES_MAX = 160 * MB;
+const STAGED_BYTES_MAX = 104 * MB;
 /** Objects being fetched; what does not fit is read piece by piece. */
 const OPEN_BYTES_MAX = 96 * MB;
 
