@@ -36,7 +36,11 @@ export async function inspectStored(
   }
   stack.move(); // From here on it is the verification's to close.
   try {
-    await using verified = await verifyObject(object, { name: name.text, budget: cluster.budget, proof: "content" });
+    await using verified = await verifyObject(object, {
+      name: name.text,
+      budget: cluster.budget,
+      proof: "content",
+    });
     return { sha256: verified.metadata.sha256, isWhole: true };
   } catch (error) {
     if (!isFailure(error, "corrupt")) throw error;
