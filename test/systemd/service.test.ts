@@ -230,6 +230,36 @@ describe("the unit under a real systemd", () => {
     expect(await host.require("walarc", "ls")).toContain(nameOf(2));
     expect(await host.require("stat", "-c", "%U", "/var/lib/walarc/walarc.json")).toBe("postgres");
   });
+
+  test("Debian's clusters start once it serves, and have stopped before it does", async ({
+    skip,
+  }) => {
+    const host = machine(skip);
+    const order = await readFile(join(PROJECT, "systemd/postgresql-order.conf"), "utf8");
+    // Their units, with something else than a server in them.
+    const stub = `[Unit]\nAssertPathExists=\n[Service]\nType=oneshot\nRemainAfterExit=yes
+ExecStart=\nExecStart=/bin/true\nExecStop=\nExecStop=/bin/sleep 0.5\nPIDFile=\nTimeoutSec=20`;
+    const both = "[Unit]\nAllowIsolate=yes\nWants=postgresql@15-main.service walarc.service";
+    const none = "[Unit]\nAllowIsolate=yes\nRequires=basic.target";
+    const put = async (path: string, text: string) => {
+      await host.require("mkdir", "-p", dirname(path));
+      await host.require("sh", "-c", `printf '%s\n' "$1" > ${path}`, "sh", text);
+    };
+    await put("/run/systemd/system/postgresql@.service.d/stub.conf", stub);
+    await put("/run/systemd/system/postgresql@.service.d/walarc.conf", order);
+    await put("/run/systemd/system/both.target", both);
+    await put("/run/systemd/system/none.target", none);
+    await host.require("systemctl", "daemon-reload");
+    for (const target of ["none", "both", "none"]) {
+      await host.require("systemctl", "isolate", `${target}.target`);
+    }
+    const told = await host.require("journalctl", "--no-pager", "-o", "cat", "-t", "systemd");
+    const last = (what: string) => told.lastIndexOf(what);
+    const [walarc, cluster] = ["walarc.service", "postgresql@15-main.service"];
+    expect(last(`Started ${walarc}`)).toBeGreaterThan(-1);
+    expect(last(`Started ${walarc}`)).toBeLessThan(last(`Starting ${cluster}`));
+    expect(last(`Stopped ${cluster}`)).toBeLessThan(last(`Stopping ${walarc}`));
+  });
 });
 
 async function journal(host: Systemd): Promise<string> {
