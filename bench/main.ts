@@ -2,6 +2,7 @@
 import { Backlog } from "./backlog.ts";
 import { benchCommands } from "./commands.ts";
 import { benchDrain } from "./drain.ts";
+import { benchHostile } from "./hostile.ts";
 import { benchMemory } from "./memory.ts";
 import { benchReplay } from "./replay.ts";
 import { benchRetention } from "./retention.ts";
@@ -17,6 +18,7 @@ import { Stage } from "./stage.ts";
 const ROUNDS = Number(process.env["WALARC_BENCH_ROUNDS"] ?? 3);
 const DRAINED = Number(process.env["WALARC_BENCH_DRAINED"] ?? 144);
 const REPLAYED = Number(process.env["WALARC_BENCH_REPLAYED"] ?? 200);
+const CROWD = Number(process.env["WALARC_BENCH_CONNECTIONS"] ?? 2000);
 const SEGMENTS = Number(process.env["WALARC_BENCH_SEGMENTS"] ?? 24);
 
 /** In the bucket that a daemon starts on. */
@@ -51,6 +53,9 @@ if (needed.length > 0) {
   if (isWanted("replay")) await benchReplay(backlog, { rounds: ROUNDS });
 }
 if (isWanted("memory")) await benchMemory();
+if (isWanted("hostile")) {
+  await benchHostile({ connections: CROWD, segments: SEGMENTS, rounds: ROUNDS });
+}
 if (isWanted("scale")) await benchScale();
 if (isWanted("retention")) await benchRetention();
 if (isWanted("spool")) await benchSpool();

@@ -11,6 +11,8 @@ const FILE_BYTES_MAX = 1024 * 1024;
 /** Longer than an editor or a copy pauses in the middle of a file. */
 const SETTLE_MS = 200;
 const READINGS_MAX = 25;
+/** In a connection string, as a key or in a URI. */
+const PASSWORD = /^\s*conninfo\s*=.*(\bpassword\s*=|:\/\/[^/@\s]*:[^/@\s]+@)/m;
 
 export interface ConfigText {
   readonly text: string;
@@ -77,8 +79,13 @@ export async function readConfigText(path: string): Promise<ConfigText> {
     const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
     const isOpenToChange = status.isFile() && (status.mode & 0o022) !== 0;
     const mode = (status.mode & 0o777).toString(8).padStart(4, "0");
-    const warning = `"${path}" (mode ${mode}) can be changed by others than its owner`;
-    return { text, warnings: isOpenToChange ? [warning] : [] };
+    const subject = `"${path}" (mode ${mode})`;
+    const isSeen = (status.mode & 0o004) !== 0 && PASSWORD.test(text);
+    const warnings = [
+      ...(isOpenToChange ? [`${subject} can be changed by others than its owner`] : []),
+      ...(isSeen ? [`${subject} holds a password that every user of this host can read`] : []),
+    ];
+    return { text, warnings };
   } catch (error) {
     if (error instanceof WalarcError) throw error;
     throw refuse(READ_ERRORS[(error as NodeJS.ErrnoException).code ?? ""] ?? String(error), error);

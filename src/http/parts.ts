@@ -30,7 +30,7 @@ export const DEFAULT_LIMITS: Limits = {
   answerDeadlineMs: 25_000,
   stallMs: 20_000,
   bodyBytesMax: 1024 ** 3,
-  connectionsMax: 1000,
+  connectionsMax: 2500,
 };
 
 export interface ServerParts {

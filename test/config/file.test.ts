@@ -52,6 +52,20 @@ test("a file that others may change is a warning, one that all may read is not",
   ]);
 });
 
+test.each([
+  ["host=s1 password = secret", true],
+  ["postgresql://walarc:secret@s1/postgres", true],
+  ["host=s1 passfile=/etc/walarc/pgpass", false],
+  ["postgresql://walarc@s1/postgres", false],
+])("a password that all may read is a warning: %s", async (conninfo, isWarned) => {
+  const standby = `[clusters.main.standbys.s1]\nconninfo = "${conninfo}"\n`;
+  const path = await write(`[store]\npath = "/a"\n${standby}`);
+  const warning = `"${path}" (mode 0644) holds a password that every user of this host can read`;
+  expect((await readConfigFile(path)).warnings).toEqual(isWarned ? [warning] : []);
+  await chmod(path, 0o640);
+  expect((await readConfigFile(path)).warnings).toEqual([]);
+});
+
 test("a byte order mark and empty files are no obstacle", async () => {
   expect((await readConfigText(await write('\ufeff[store]\npath = "/a"'))).text[0]).toBe("[");
   expect((await readConfigText("/dev/null")).text).toBe("");

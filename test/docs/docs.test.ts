@@ -7,7 +7,7 @@ import { type Host, Hosts } from "./hosts.ts";
 import { type PlacedStep, type Step, stepsOf } from "./script.ts";
 
 /** What is done in each is there for the next, as for a reader. */
-const IN_ORDER = ["install", "setup", "restore", "moving", "upgrade"];
+const IN_ORDER = ["install", "setup", "restore", "moving", "upgrade", "security"];
 
 let hosts: Hosts | undefined;
 let missing = "";
