@@ -56,7 +56,8 @@ export async function storedMetadata(
   name: WalName,
   options: Signalled,
 ): Promise<ObjectMetadata | "damaged" | undefined> {
-  const object = await cluster.store.open(walKey(cluster.name, name), options);
+  const key = walKey(cluster.name, name);
+  const object = await cluster.store.open(key, { ...options, extent: "end" });
   if (object === undefined) return undefined;
   await using opened = object;
   const metadata = await metadataIn(opened, name);

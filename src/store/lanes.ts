@@ -3,6 +3,7 @@ import { Lane, type LaneOptions } from "./lane.ts";
 import type {
   ListedObject,
   OpenObject,
+  OpenOptions,
   Signalled,
   StagedObject,
   Store,
@@ -42,7 +43,7 @@ export class LanedStore implements Store {
     return this.#laneOfKey(key).run(() => this.#inner.stat(key, options), options);
   }
 
-  async open(key: string, options: Signalled): Promise<OpenObject | undefined> {
+  async open(key: string, options: OpenOptions): Promise<OpenObject | undefined> {
     const object = await this.#laneOfKey(key).run(() => this.#inner.open(key, options), {
       signal: options.signal,
       abandon: (late) => this.#discard(subjectOf(clusterOfKey(key)), late),

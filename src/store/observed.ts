@@ -1,6 +1,7 @@
 import type {
   ListedObject,
   OpenObject,
+  OpenOptions,
   Signalled,
   StagedObject,
   Store,
@@ -48,7 +49,7 @@ export class ObservedStore implements Store {
     return this.#timed("stat", () => this.#inner.stat(key, options));
   }
 
-  async open(key: string, options: Signalled): Promise<OpenObject | undefined> {
+  async open(key: string, options: OpenOptions): Promise<OpenObject | undefined> {
     const object = await this.#timed("open", () => this.#inner.open(key, options));
     if (object === undefined) return undefined;
     return {

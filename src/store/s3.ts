@@ -9,7 +9,7 @@ import { Creation } from "./s3/creation.ts";
 import { isMissing, requireEtag } from "./s3/failure.ts";
 import { listClusters, listObjects } from "./s3/listing.ts";
 import { bodyOf, PROBES } from "./s3/probe.ts";
-import { openObject } from "./s3/reading.ts";
+import { openObject, PiecemealObject } from "./s3/reading.ts";
 import { removeObject, removeObjects } from "./s3/removal.ts";
 import { Retries } from "./s3/retries.ts";
 import type { S3Settings } from "./s3/settings.ts";
@@ -17,6 +17,7 @@ import type { BucketRequests, Found, RequestObservation } from "./s3/wire.ts";
 import type {
   ListedObject,
   OpenObject,
+  OpenOptions,
   Signalled,
   StagedObject,
   Store,
@@ -99,9 +100,13 @@ export class S3Store implements Store {
     return found === undefined ? undefined : { key, storedBytes: found.sizeBytes ?? 0 };
   }
 
-  async open(key: string, options: Signalled): Promise<OpenObject | undefined> {
+  async open(key: string, options: OpenOptions): Promise<OpenObject | undefined> {
     clusterOfKey(key);
     await this.#admission.require(options);
+    if (options.extent === "end") {
+      const found = await this.#head(key, options);
+      return found === undefined ? undefined : new PiecemealObject(this.#retries, { key, found });
+    }
     return await openObject(this.#retries, key, { ...options, budget: this.#opened });
   }
 

@@ -20,7 +20,7 @@ export interface ReadableStore {
   stat(key: string, options: Signalled): Promise<StoredObject | undefined>;
 
   /** The object for positional reads, or `undefined`. Dispose it. */
-  open(key: string, options: Signalled): Promise<OpenObject | undefined>;
+  open(key: string, options: OpenOptions): Promise<OpenObject | undefined>;
 
   /**
    * Keys ascending, only of whole objects, only those that start with `prefix` (which ends in `/`)
@@ -90,6 +90,14 @@ export interface ListedObject {
   readonly key: string;
   /** Only where the listing tells it for free (a bucket does, a directory does not). */
   readonly storedBytes?: number;
+}
+
+export interface OpenOptions extends Signalled {
+  /**
+   * How much of it will be read, in a word: then a store far away does not bring all of it. Reading
+   * more is no mistake, only slow.
+   */
+  readonly extent?: "whole" | "end";
 }
 
 export interface OpenObject extends AsyncDisposable {

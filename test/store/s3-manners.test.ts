@@ -5,6 +5,7 @@ import { environmentOf } from "../support/s3-access.ts";
 import { S3_FAULTS, type S3FaultName } from "../support/s3-fault.ts";
 import { type S3Manners, S3Server } from "../support/s3-server.ts";
 import { storePromises } from "./contract.ts";
+import { put } from "./objects.ts";
 
 const signal = new AbortController().signal;
 const PAUSE_MS = 2;
@@ -44,6 +45,21 @@ storePromises("a bucket of the server that fails as it is told", async (stack) =
 });
 storePromises("a bucket of a server of former years", async (stack) => {
   return open(stack.use(await serverWith({ checksums: "refused", multiDelete: "refused" })));
+});
+
+test("who wants the end of an object gets it without the rest", async () => {
+  await using server = await serverWith({});
+  await using store = await open(server);
+  const key = "clusters/main/wal/00000001/00000000/000000010000000000000001";
+  await put(store, key, `${"x".repeat(1_000_000)}the end`);
+  const before = server.log.length;
+
+  await using object = await store.open(key, { signal, extent: "end" });
+  expect(object?.storedBytes).toBe(1_000_007);
+  expect(String(await object?.read(1_000_000, 7))).toBe("the end");
+  const sent = server.log.slice(before).map(({ sentBytes }) => sentBytes);
+  expect(sent.reduce((sum, bytes) => sum + bytes, 0)).toBe(7);
+  expect(await store.open(`${key}.partial`, { signal, extent: "end" })).toBeUndefined();
 });
 
 describe("a server that does not keep creations apart", () => {

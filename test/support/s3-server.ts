@@ -41,6 +41,8 @@ export interface S3LogLine {
   readonly key: string;
   /** 0 where no answer was given. */
   status: number;
+  /** Of the body that was sent. */
+  sentBytes: number;
 }
 
 /** How far a client's clock may be from the server's. */
@@ -113,7 +115,7 @@ export class S3Server implements AsyncDisposable {
 
   async #serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const request = parseRequest(incoming);
-    const line = { operation: request.operation, key: request.key, status: 0 };
+    const line = { operation: request.operation, key: request.key, status: 0, sentBytes: 0 };
     this.log.push(line);
     if (!this.isThere) return;
     const fault = this.script.shift();
@@ -129,6 +131,7 @@ export class S3Server implements AsyncDisposable {
     const answer = answerTo(fault, request) ?? this.#answer(request, { body, seen });
     if (fault?.kind === "silence") return;
     line.status = answer.status;
+    if (request.operation !== "HeadObject") line.sentBytes = answer.body.length;
     this.#send(incomplete(answer, fault, request), { request, outgoing, fault });
   }
 

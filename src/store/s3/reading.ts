@@ -117,7 +117,7 @@ class WholeObject implements OpenObject {
 }
 
 /** Read through a window that moves on with the reader. */
-class PiecemealObject implements OpenObject {
+export class PiecemealObject implements OpenObject {
   readonly storedBytes: number;
   readonly notedSha256: string | undefined;
   readonly #retries: Retries;
