@@ -42,10 +42,20 @@ export class CpuGroup implements Disposable {
     return this.#totalMs - this.#startMs;
   }
 
+  /** Its members live on outside of it. */
   [Symbol.dispose](): void {
-    const members = readFileSync(join(this.#directory, "cgroup.procs"), "utf8").split("\n");
-    for (const member of members.filter(Boolean)) this.#move(member, join(this.#directory, ".."));
-    rmdirSync(this.#directory);
+    for (let attempt = 1; ; attempt += 1) {
+      const members = readFileSync(join(this.#directory, "cgroup.procs"), "utf8").split("\n");
+      for (const member of members.filter(Boolean)) this.#move(member, join(this.#directory, ".."));
+      try {
+        rmdirSync(this.#directory);
+        return;
+      } catch (error) {
+        // Somebody was just being started, or has ended and nobody has heard of it yet.
+        if (attempt === ATTEMPTS) throw error;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
+      }
+    }
   }
 
   get #totalMs(): number {
@@ -63,6 +73,9 @@ export class CpuGroup implements Disposable {
 }
 
 let groups = 0;
+
+const ATTEMPTS = 100;
+const PAUSE_MS = 50;
 
 function familyOf(pid: number): number[] {
   const family = [pid];
