@@ -137,6 +137,16 @@ export class LoopMount implements AsyncDisposable {
       },
       patience,
     );
+    // Mount namespaces that other tests have made meanwhile hold copies of the mount, for a moment
+    // or as long as they last. Until they let go it would be the same file system that comes back.
+    await eventually(
+      `${this.#image} is free`,
+      async () => {
+        const { stdout } = await run("losetup", ["-j", this.#image], { env: systemEnvironment() });
+        return stdout.trim() === "";
+      },
+      { ...patience, deadlineMs: 60_000 },
+    );
   }
 
   async #mount(): Promise<void> {
