@@ -11,7 +11,7 @@ import { performance } from "node:perf_hooks";
 import { setTimeout as delay } from "node:timers/promises";
 import { runCommand } from "../test/support/child.ts";
 import { WalarcDaemon } from "../test/support/daemon.ts";
-import { installWalarc } from "../test/support/installation.ts";
+import { type Installation, installWalarc } from "../test/support/installation.ts";
 import { makeSegment, segmentNameOf } from "../test/support/wal-maker.ts";
 import { Workspace } from "../test/support/workspace.ts";
 import { median } from "./measure.ts";
@@ -30,6 +30,7 @@ const MIB = 2 ** 20;
 const LIMITS = {
   "RSS MB": { factor: 1.15, plus: 20 },
   "heap MB": { factor: 1.25, plus: 10 },
+  "heap held MB": { factor: 1.5, plus: 40 },
   "buffers MB": { factor: 1.25, plus: 20 },
   descriptors: { factor: 1.1, plus: 10 },
   timers: { factor: 1.1, plus: 10 },
@@ -112,17 +113,11 @@ class Soak {
   readonly daemon: WalarcDaemon;
   readonly done = new Map<string, number>();
   readonly #workspace: Workspace;
-  readonly #walarc: { readonly walarc: string; readonly env: Readonly<Record<string, string>> };
+  readonly #walarc: Installation;
   readonly #lasting = new Agent({ keepAlive: true, maxSockets: 4 });
   #newest = 0;
 
-  private constructor(
-    workspace: Workspace,
-    parts: {
-      daemon: WalarcDaemon;
-      walarc: { walarc: string; env: Readonly<Record<string, string>> };
-    },
-  ) {
+  private constructor(workspace: Workspace, parts: { daemon: WalarcDaemon; walarc: Installation }) {
     this.#workspace = workspace;
     this.daemon = parts.daemon;
     this.#walarc = parts.walarc;
@@ -182,6 +177,7 @@ settle = "100ms"
       atSeconds: performance.now() / 1000,
       "RSS MB": rssMb(this.daemon.pid),
       "heap MB": sum(/^nodejs_heap_size_used_bytes (\S+)$/gm) / MIB,
+      "heap held MB": sum(/^nodejs_heap_size_total_bytes (\S+)$/gm) / MIB,
       "buffers MB": sum(/^nodejs_external_memory_bytes (\S+)$/gm) / MIB,
       descriptors: readdirSync(`/proc/${this.daemon.pid}/fd`).length,
       timers: sum(/^nodejs_active_resources\{type="Timeout"\} (\S+)$/gm),

@@ -19,31 +19,6 @@ const SEGMENT = makeSegment({ number: 1, segmentSizeBytes: MIB, content: "mixed"
 let directory: string;
 let container: Container;
 
-/** On this machine's own root, with the image's files over it, as the image's user. */
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "walarc-"));
-  const path = (...parts: string[]) => join(directory, ...parts);
-  for (const part of ["base", "added", "volume"]) await mkdir(path(part));
-  await fill(path("added"));
-  const [uid, gid] = USER.split(":").map(Number);
-  await chown(path("volume"), uid ?? 0, gid ?? 0);
-  container = new Container({
-    base: path("base"),
-    root: "/",
-    added: path("added"),
-    volume: path("volume"),
-    user: USER,
-    command: [...execForm(last("ENTRYPOINT")), ...execForm(last("CMD"))],
-    logFile: path("log"),
-  });
-  await container.healthy(HEALTH);
-});
-
-afterAll(async () => {
-  await container[Symbol.asyncDispose]();
-  await rm(directory, { recursive: true });
-});
-
 async function fill(root: string): Promise<void> {
   await mkdir(join(root, "opt/walarc/bin"), { recursive: true });
   await cp(join(PROJECT, "bin/walarc"), join(root, "opt/walarc/bin/walarc"));
@@ -58,6 +33,31 @@ async function fill(root: string): Promise<void> {
 }
 
 describe.skipIf(process.getuid?.() !== 0)("the daemon as PID 1 of a container", () => {
+  /** On this machine's own root, with the image's files over it, as the image's user. */
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), "walarc-"));
+    const path = (...parts: string[]) => join(directory, ...parts);
+    for (const part of ["base", "added", "volume"]) await mkdir(path(part));
+    await fill(path("added"));
+    const [uid, gid] = USER.split(":").map(Number);
+    await chown(path("volume"), uid ?? 0, gid ?? 0);
+    container = new Container({
+      base: path("base"),
+      root: "/",
+      added: path("added"),
+      volume: path("volume"),
+      user: USER,
+      command: [...execForm(last("ENTRYPOINT")), ...execForm(last("CMD"))],
+      logFile: path("log"),
+    });
+    await container.healthy(HEALTH);
+  });
+
+  afterAll(async () => {
+    await container[Symbol.asyncDispose]();
+    await rm(directory, { recursive: true });
+  });
+
   test("archives on a root that nobody can write to, without any rights", async () => {
     expect((await container.run(["touch", "/etc/x"], { user: "0:0" })).output).toMatch(/Read-only/);
     expect((await container.run(["cat", "/proc/1/status"])).output).toMatch(/^CapBnd:\t0+$/m);

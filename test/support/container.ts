@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { openSync, readFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { eventually, Hopeless } from "./eventually.ts";
 
@@ -71,6 +71,7 @@ export class Container implements AsyncDisposable {
       [...namespaces, "--fork", "--kill-child=KILL", ...script, ...user.split(":"), ...command],
       { stdio: ["ignore", log, log] },
     );
+    closeSync(log);
     this.ended = once(this.#child, "exit").then(([status]) => status as number | null);
   }
 

@@ -1,6 +1,14 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, openSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+} from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { eventually, Hopeless } from "./eventually.ts";
@@ -94,6 +102,7 @@ export class Systemd implements AsyncDisposable {
     const child = spawn("/bin/sh", ["-c", enter, cgroup, ...place, ...unshare, ...boot], {
       stdio: ["ignore", output, output],
     });
+    closeSync(output);
     const systemd = new Systemd(child, { cgroup, log });
     try {
       await systemd.#booted();
