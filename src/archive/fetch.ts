@@ -15,6 +15,8 @@ export interface FetchOptions extends Signalled {
   readonly systemIdentifier?: string | undefined;
 }
 
+const READINGS_MAX = 2;
+
 /**
  * The store is asked first and the catalog explains a miss, so "absent" is only ever said of a file
  * that neither of them knows. PostgreSQL may end a recovery on that word.
@@ -32,23 +34,43 @@ export async function fetchWalFile(
   const told = { ...UNBOUND, systemIdentifier: options.systemIdentifier };
   joinBindings(cluster.binding, told, cluster.name);
 
+  const key = walKey(cluster.name, name);
+  await using stack = new AsyncDisposableStack();
   const object =
-    (await cluster.store.open(walKey(cluster.name, name), { signal })) ??
-    (await openAfterLook(cluster, name, { signal }));
+    (await cluster.store.open(key, { signal })) ?? (await openAfterLook(cluster, name, { signal }));
   if (object === undefined) throw explainMiss(cluster, name);
+  stack.use(object);
   using _place = await cluster.fetches.enter({ signal });
-  try {
-    const verified = await verifyObject(object, {
-      name: name.text,
-      budget: cluster.budget,
-      proof: "stored",
-    });
-    await requireSameCluster(cluster, verified);
-    cluster.damaged.delete(name.text);
-    return verified;
-  } catch (error) {
-    if (isFailure(error, "corrupt")) cluster.reportDamage(name, error);
-    throw error;
+  stack.move(); // From here on it belongs to whoever verifies it.
+  return await verifyReading(cluster, name, {
+    object,
+    again: () => cluster.store.open(key, options),
+  });
+}
+
+/** What a bucket far away brings may be damaged on its way: then it is read once more. */
+async function verifyReading(
+  cluster: ClusterArchive,
+  name: WalName,
+  reading: { object: OpenObject; again: () => Promise<OpenObject | undefined> },
+): Promise<VerifiedObject> {
+  const { budget } = cluster;
+  let { object } = reading;
+  for (let left = cluster.store.isShared ? READINGS_MAX : 1; ; left -= 1) {
+    try {
+      const verified = await verifyObject(object, { name: name.text, budget, proof: "stored" });
+      await requireSameCluster(cluster, verified);
+      cluster.damaged.delete(name.text);
+      return verified;
+    } catch (error) {
+      if (!isFailure(error, "corrupt")) throw error;
+      const again = left > 1 ? await reading.again() : undefined;
+      if (again === undefined) {
+        cluster.reportDamage(name, error);
+        throw error;
+      }
+      object = again;
+    }
   }
 }
 
