@@ -57,7 +57,7 @@ export async function benchScale(): Promise<void> {
     const { wallMs: startMs } = await timed(() => daemon.start());
     archives.push({ segments, startMs, daemon });
   }
-  for (const { daemon } of archives) await idle(daemon);
+  for (const { daemon } of archives) await counted(daemon);
   const pushes = await pushInTurn(archives);
   const rows: Row[] = [];
   for (const [index, { segments, startMs, daemon }] of archives.entries()) {
@@ -95,13 +95,13 @@ async function pushInTurn(
   return samples;
 }
 
-/** Resolves when the daemon has done what it does after its start: it counts sizes for a while. */
-async function idle(daemon: WalarcDaemon): Promise<void> {
-  for (let cpuMs = Number.POSITIVE_INFINITY; cpuMs > 50; ) {
-    const standing = new Standing(daemon.pid);
-    await delay(1000);
-    cpuMs = standing.cpuMs;
-  }
+/** Resolves when the daemon has counted what it stores, which takes a minute for a million. */
+async function counted(daemon: WalarcDaemon): Promise<void> {
+  const isCounting = async () => {
+    const { body } = await daemon.get("/v1/clusters/bench");
+    return (JSON.parse(body.toString()) as { stored: { counting?: true } }).stored.counting;
+  };
+  while ((await isCounting()) === true) await delay(1000);
 }
 
 async function askMany(daemon: WalarcDaemon, path: string, status: number): Promise<number> {
