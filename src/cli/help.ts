@@ -17,8 +17,9 @@ const HELP: Readonly<Record<string, HelpRow>> = {
     summary: "the daemon",
     text: `
 Keeps the archive until it is told to stop: SIGTERM or SIGINT ends it when the requests
-under way are done, a second one at once. Without --config it reads
-/etc/walarc/walarc.toml, and without that file it keeps everything in ./walarc-data.`,
+under way are done, a second one at once. SIGHUP reads the configuration again. Without
+--config it reads /etc/walarc/walarc.toml, and without that file it keeps everything in
+./walarc-data.`,
     isClient: false,
   },
   push: {

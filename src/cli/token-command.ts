@@ -28,9 +28,9 @@ export async function tokenCommand(args: readonly string[]): Promise<number> {
 function explain(token: string, sha256: string): string {
   return `${token}
 
-# The line above is the secret. Put it alone into a file on the host that pushes or fetches, readable
-# by PostgreSQL's user only, and name the file there: token_file in the table [client] of
-# /etc/walarc/walarc.toml, or --token-file. It is shown this once and kept nowhere.
+# The line above is the secret. Put it alone into a file on the host that pushes or fetches,
+# readable by PostgreSQL's user only, and name the file there: token_file in the table [client]
+# of /etc/walarc/walarc.toml, or --token-file. It is shown this once and kept nowhere.
 #
 # The lines below are no secret. Put them into the daemon's /etc/walarc/walarc.toml, with a name and
 # rights of your choice, and reload it: systemctl reload walarc
