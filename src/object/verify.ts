@@ -20,7 +20,7 @@ export interface VerifiedObject extends AsyncDisposable {
   readonly frameBytes: number;
   /** The zstd frame as stored. */
   frame(): AsyncIterable<Buffer>;
-  /** The plain bytes. Rejects with `corrupt` before the last of them should they fail their digest. */
+  /** The plain bytes; rejects with `corrupt` before the last of them when their digest is wrong. */
   plain(): AsyncIterable<Buffer>;
 }
 
