@@ -1,11 +1,12 @@
 import { randomBytes } from "node:crypto";
+import { readFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { S3Store } from "../../src/store/s3.ts";
 import type { Bucket } from "../support/bucket.ts";
 import { CountedStore, settingsFor, useCredentials } from "../support/bucket-store.ts";
 import { describeRgw } from "../support/rgw-scene.ts";
 import { storePromises } from "./contract.ts";
-import { contentOf, put } from "./objects.ts";
+import { contentOf, keysOf, put } from "./objects.ts";
 
 const signal = new AbortController().signal;
 const MIB = 1024 * 1024;
@@ -99,6 +100,43 @@ describeRgw("a bucket of Ceph's gateway", (rgw) => {
     expect(contents).toContain("damaged");
   });
 
+  test("the rights that docs/s3.md asks for are enough, and without them nothing is absent", async () => {
+    const owned = await rgw().bucket();
+    using bucket = owned;
+    const access = await rgw().addUser("limited");
+    const policy = await documentedPolicy();
+    const statements = policy.Statement.map((statement) => ({
+      ...statement,
+      Principal: { AWS: ["arn:aws:iam:::user/limited"] },
+      Resource: statement.Resource.replace("walarc", bucket.name),
+    }));
+    await bucket.allow(JSON.stringify({ ...policy, Statement: statements }));
+    useCredentials({ access });
+
+    const settings = settingsFor({ name: bucket.name, access }, { prefix: "production/" });
+    await using store = await S3Store.open(settings);
+    expect(await put(store, WAL, "damaged")).toBe("created");
+    expect(await put(store, WAL, "other")).toBe("exists");
+    expect(await store.open(`${WAL}.partial`, { signal })).toBeUndefined();
+    expect(await keysOf(store)).toEqual([WAL]);
+    expect(await store.clusters({ signal })).toEqual(["main"]);
+    await store.replace(STATE, Buffer.from("{}"), { signal });
+    await using staged = await store.stage("main", { signal });
+    await staged.write(Buffer.from("repaired"));
+    await staged.repair(WAL, { signal });
+    expect(await contentOf(store, WAL)).toBe("repaired");
+    await store.removeAll([WAL, STATE], { signal });
+    expect(await keysOf(store)).toEqual([]);
+
+    // The very first answer of a server that lets nobody list: 403 for what is not there.
+    const [objects] = statements;
+    await bucket.allow(JSON.stringify({ ...policy, Statement: [objects] }));
+    const open = store.open(WAL, { signal });
+    await expect(open).rejects.toMatchObject({ code: "store-failed", status: 503 });
+    await expect(open).rejects.toThrow(/access is denied/);
+    useCredentials(bucket);
+  });
+
   test("storage class and size of an object are those that were asked for", async () => {
     const settings = settingsFor(bucket, { storageClass: "STANDARD" });
     await using store = await S3Store.open(settings);
@@ -106,3 +144,14 @@ describeRgw("a bucket of Ceph's gateway", (rgw) => {
     expect((await bucket.objects()).get(settings.prefix + WAL)).toBe(7);
   });
 });
+
+interface Policy {
+  readonly Version: string;
+  readonly Statement: readonly { readonly Resource: string }[];
+}
+
+async function documentedPolicy(): Promise<Policy> {
+  const text = await readFile(new URL("../../docs/s3.md", import.meta.url), "utf8");
+  const [, policy = ""] = /```json\n([^]*?)```/.exec(text) ?? [];
+  return JSON.parse(policy) as Policy;
+}

@@ -2,6 +2,7 @@ import {
   CreateBucketCommand,
   DeleteObjectsCommand,
   GetObjectCommand,
+  PutBucketPolicyCommand,
   PutObjectCommand,
   paginateListObjectsV2,
   S3Client,
@@ -28,6 +29,11 @@ export class Bucket implements BucketPlace, Disposable {
 
   async create(): Promise<void> {
     await this.client.send(new CreateBucketCommand({ Bucket: this.name }));
+  }
+
+  /** Who else may do what here, as JSON. */
+  async allow(policy: string): Promise<void> {
+    await this.client.send(new PutBucketPolicyCommand({ Bucket: this.name, Policy: policy }));
   }
 
   /** Every key with its size in bytes. */

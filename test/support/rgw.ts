@@ -69,7 +69,7 @@ export class Rgw implements AsyncDisposable {
     try {
       await rgw.#startCluster(tls);
       await rgw.startGateway();
-      await rgw.#makeUser();
+      await rgw.#makeUser("walarc", rgw.access);
     } catch (error) {
       await rgw[Symbol.asyncDispose]();
       throw error;
@@ -84,6 +84,13 @@ export class Rgw implements AsyncDisposable {
     const bucket = new Bucket(`archive-${(this.#buckets += 1)}`, this.access);
     await bucket.create();
     return bucket;
+  }
+
+  /** Another account, which owns no bucket and may do nothing until somebody lets it. */
+  async addUser(name: string): Promise<S3Access> {
+    const keys = { accessKeyId: `AKID${name.toUpperCase()}`, secretAccessKey: randomUUID() };
+    await this.#makeUser(name, keys);
+    return { ...this.access, ...keys };
   }
 
   /** The gateway comes (back); what was stored is there. */
@@ -176,10 +183,12 @@ export class Rgw implements AsyncDisposable {
     }
   }
 
-  async #makeUser(): Promise<void> {
-    const { accessKeyId, secretAccessKey } = this.access;
+  async #makeUser(
+    name: string,
+    { accessKeyId, secretAccessKey }: Pick<S3Access, "accessKeyId" | "secretAccessKey">,
+  ): Promise<void> {
     const keys = [`--access-key=${accessKeyId}`, `--secret-key=${secretAccessKey}`];
-    const user = ["--uid=walarc", "--display-name=walarc", ...keys];
+    const user = [`--uid=${name}`, `--display-name=${name}`, ...keys];
     await this.#run("radosgw-admin", ["user", "create", ...user]);
   }
 

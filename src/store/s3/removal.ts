@@ -1,5 +1,5 @@
 import type { Signalled } from "../store.ts";
-import { isMissing, isUnsupported } from "./failure.ts";
+import { isMissing, verdictOf } from "./failure.ts";
 import type { Retries } from "./retries.ts";
 
 /** As many as S3 takes in one request. */
@@ -47,7 +47,11 @@ export async function removeObjects(
   }
 }
 
-/** The keys that are gone; none when the server does not know the request. */
+/**
+ * The keys that are gone; none when the server refuses the request as such. It need not be that it
+ * does not know it: Ceph asks a bucket's policy for a right to the whole bucket, though the keys of
+ * one prefix are all that we may and want to remove.
+ */
 export async function removeBatch(
   retries: Retries,
   keys: readonly string[],
@@ -62,7 +66,7 @@ export async function removeBatch(
           await attempt.request("delete-many", (bucket) => bucket.removeMany(keys, { signal })),
         );
       } catch (error) {
-        if (isUnsupported(error)) return new Set<string>();
+        if (verdictOf(error) === "never") return new Set<string>();
         throw error;
       }
     },
