@@ -103,9 +103,12 @@ export function s3Failure(error: unknown, doing: string): unknown {
   }
   const { code, status } = reported(error);
   const isOurs = error instanceof BrokenAnswer;
-  if (status === undefined && verdictOf(error) === "never" && !NO_CREDENTIALS.test(code)) {
-    return /region/i.test(error.message) ? noRegion(doing, error) : error;
+  if (status === undefined && /region is missing/i.test(error.message)) {
+    return noRegion(doing, error);
   }
+  // The SDK marks what went wrong with a request, and only that.
+  const isRequest = isOurs || "$metadata" in error || NO_CREDENTIALS.test(code);
+  if (!isRequest && verdictOf(error) === "never") return error;
   const remedy = remedyOf(code, status);
   const means = remedy?.means ?? (status === undefined ? error.message : `it answers ${status}`);
   const shown = isOurs || code === "Error" || means.includes(code) ? "" : ` (${code})`;
@@ -134,6 +137,13 @@ const WRONG_KEYS: Remedy = {
 const UNREACHABLE: Remedy = {
   means: "the server cannot be reached",
   hint: "Check store.endpoint and the network; walarc goes on by itself once it answers",
+};
+const CERTIFICATE = /CERT|SELF_SIGNED|UNABLE_TO_/;
+const CERTIFICATE_REMEDY: Remedy = {
+  means: "the server's certificate is not trusted",
+  hint:
+    "If its authority is one of your own, name that in NODE_EXTRA_CA_CERTS for the walarc " +
+    "process; else look at the certificate's names and dates",
 };
 const BUSY: Remedy = {
   means: "the server is overloaded or cannot serve now",
@@ -189,6 +199,7 @@ const REMEDIES: Readonly<Record<string, Remedy>> = {
 function remedyOf(code: string, status: number | undefined): Remedy | undefined {
   const known = Object.hasOwn(REMEDIES, code) ? REMEDIES[code] : undefined;
   if (known !== undefined) return known;
+  if (status === undefined && CERTIFICATE.test(code)) return CERTIFICATE_REMEDY;
   if (status === 507) return FULL;
   if (status === 301) return REMEDIES["PermanentRedirect"];
   if (status === 403) return REMEDIES["AccessDenied"];
