@@ -143,7 +143,7 @@ class Prefetcher {
       if (this.#underWay.size >= DOWNLOADS_MAX) return;
       if (ready.size + this.#underWay.size >= most) return;
       if (!this.#hasRoomFor(taken.sizeBytes)) return;
-      this.#begin(name);
+      this.#begin(name, taken.sizeBytes);
     }
   }
 
@@ -175,13 +175,18 @@ class Prefetcher {
     for (const name of this.#options.stock.ready()) this.#options.stock.place.discard(name);
   }
 
-  #begin(name: PlacedName): void {
+  #begin(name: PlacedName, sizeBytes: number): void {
     const stop = new AbortController();
-    const done = this.#fetch(name, stop.signal).finally(() => this.#underWay.delete(name.text));
+    const done = this.#fetch(name, { sizeBytes, signal: stop.signal }).finally(() =>
+      this.#underWay.delete(name.text),
+    );
     this.#underWay.set(name.text, { stop, done });
   }
 
-  async #fetch(name: PlacedName, signal: AbortSignal): Promise<void> {
+  async #fetch(
+    name: PlacedName,
+    { sizeBytes, signal }: { readonly sizeBytes: number; readonly signal: AbortSignal },
+  ): Promise<void> {
     const { stock, endpoint, cluster, headers } = this.#options;
     const beganAtMs = performance.now();
     let file: VerifiedFile | undefined;
@@ -191,6 +196,8 @@ class Prefetcher {
         cluster,
         name,
         headers,
+        // A local daemon would only decompress for itself what we would have to.
+        framedBytes: endpoint.address.kind === "tcp" ? sizeBytes : undefined,
         open: () => (file = new VerifiedFile(stock.partOf(name))),
         signal,
         idleTimeoutMs: STANDSTILL_MS,

@@ -183,8 +183,16 @@ class Shipper {
       if (file.stats.size > this.#options.limitBytes) throw new Error("it is too large");
       const identity = contentIdentity(descriptor);
       ledger.begin(name.text);
-      const [signal, idleTimeoutMs] = [this.#stop.signal, STANDSTILL_MS];
-      await upload({ endpoint, cluster, name, file, headers, signal, idleTimeoutMs });
+      await upload({
+        endpoint,
+        cluster,
+        name,
+        file,
+        headers,
+        encoding: endpoint.address.kind === "tcp" ? "zstd" : undefined,
+        signal: this.#stop.signal,
+        idleTimeoutMs: STANDSTILL_MS,
+      });
       if (contentIdentity(descriptor) !== identity) throw new Error("it has changed");
       ledger.confirm(name.text, identity);
       this.#confirmedAtMs.set(name.text, performance.now());

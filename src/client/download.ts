@@ -5,6 +5,7 @@ import type { AnswerHead } from "./answer.ts";
 import { describeServer, type Endpoint } from "./connection.ts";
 import { exchange } from "./exchange.ts";
 import { failureIn } from "./problem.ts";
+import { canDecompress, decompressed, FRAME_PLAIN_BYTES_MAX } from "./zstd.ts";
 
 export interface Download {
   readonly endpoint: Endpoint;
@@ -14,6 +15,8 @@ export interface Download {
   readonly headers: Readonly<Record<string, string>>;
   /** Called once the archive has begun to answer with the file. */
   readonly open: () => { write(bytes: Buffer): void };
+  /** The length of the file, where it is known and may come as a zstd frame. */
+  readonly framedBytes?: number | undefined;
   /** Called when the request is on its way: what is done here costs no time. */
   readonly onSent?: (() => void) | undefined;
   readonly signal: AbortSignal;
@@ -27,22 +30,30 @@ export interface Download {
 export async function download(request: Download): Promise<string> {
   const { endpoint, cluster, name, headers, signal, onSent, idleTimeoutMs } = request;
   const where = describeServer(endpoint.address);
+  const { framedBytes = 0 } = request;
+  const takesFrame =
+    framedBytes > 0 && framedBytes <= FRAME_PLAIN_BYTES_MAX && (await canDecompress());
+  const frame: Buffer[] = [];
+  let sink: { write(bytes: Buffer): void } | undefined;
   let sha256 = "";
   const answer = await exchange(endpoint, {
     method: "GET",
     path: `/v1/clusters/${cluster}/wal/${name.text}`,
-    headers,
+    headers: takesFrame ? { ...headers, "Accept-Encoding": "zstd" } : headers,
     onSent,
     receive: (head) => {
       if (head.status !== 200) return undefined;
       sha256 = requireDigest(head, where);
-      const sink = request.open();
-      return (bytes) => sink.write(bytes);
+      const file = (sink = request.open());
+      const isFrame = takesFrame && head.headers.get("content-encoding") === "zstd";
+      if (!isFrame) return (bytes) => file.write(bytes);
+      return (bytes) => void frame.push(Buffer.from(bytes)); // A copy: they are only borrowed.
     },
     signal,
     idleTimeoutMs,
   });
   if (answer.status !== 200) throw failureIn(answer, where);
+  if (frame.length > 0) sink?.write(await decompressed(Buffer.concat(frame), framedBytes));
   return sha256;
 }
 

@@ -6,6 +6,7 @@ import { describeServer, type Endpoint } from "./connection.ts";
 import { exchange, type RequestBody } from "./exchange.ts";
 import { failureIn } from "./problem.ts";
 import { readSource, requireUnchanged, type SourceFile } from "./source-file.ts";
+import { compressed, FRAME_PLAIN_BYTES_MAX } from "./zstd.ts";
 
 export interface Upload {
   readonly endpoint: Endpoint;
@@ -14,6 +15,8 @@ export interface Upload {
   readonly file: SourceFile;
   /** Such as the caller's system identifier. */
   readonly headers: Readonly<Record<string, string>>;
+  /** With zstd the file goes as a frame, where it is small enough and the runtime can. */
+  readonly encoding?: "zstd" | undefined;
   readonly signal: AbortSignal;
   readonly idleTimeoutMs?: number | undefined;
 }
@@ -23,13 +26,18 @@ export interface Upload {
  * the bytes sent; rejects with a `WalarcError`.
  */
 export async function upload(request: Upload): Promise<void> {
-  const { endpoint, cluster, name, file, headers, signal, idleTimeoutMs } = request;
+  const { endpoint, cluster, name, file, signal, idleTimeoutMs } = request;
   const sha256 = createHash("sha256");
+  const isFramed = request.encoding === "zstd" && file.stats.size <= FRAME_PLAIN_BYTES_MAX;
+  const plain = readingBody(file, sha256);
+  const whole = isFramed ? readWhole(plain) : undefined;
+  const frame = whole && (await compressed(whole));
+  const coding: Record<string, string> = frame ? { "Content-Encoding": "zstd" } : {};
   const answer = await exchange(endpoint, {
     method: "PUT",
     path: `/v1/clusters/${cluster}/wal/${name.text}`,
-    headers,
-    body: readingBody(file, sha256),
+    headers: { ...request.headers, ...coding },
+    body: whole ? bufferBody(frame ?? whole) : plain,
     signal,
     idleTimeoutMs,
   });
@@ -66,4 +74,28 @@ function readingBody(file: SourceFile, sha256: Hash): RequestBody {
     return count;
   };
   return { sizeBytes, read };
+}
+
+/** All of a body, which is read to its end by this. */
+function readWhole(body: RequestBody): Buffer {
+  const bytes = Buffer.allocUnsafe(body.sizeBytes);
+  let count = 0;
+  while (count < bytes.length) {
+    const more = body.read(bytes.subarray(count));
+    if (more === 0) break; // Cut short: `read` has thrown.
+    count += more;
+  }
+  return bytes;
+}
+
+function bufferBody(bytes: Buffer): RequestBody {
+  let rest = bytes;
+  return {
+    sizeBytes: bytes.length,
+    read: (buffer) => {
+      const count = rest.copy(buffer);
+      rest = rest.subarray(count);
+      return count;
+    },
+  };
 }
