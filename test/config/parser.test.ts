@@ -153,3 +153,22 @@ test("a file with nothing but [client] is a client's", () => {
   expect(checkClientFile("")).toBe(false);
   expect(() => checkClientFile('[client]\nsever = "unix:/s"')).toThrow(/client\.sever: .*"server"/);
 });
+
+test("a push rate has defaults for what lifts it, and without a limit there is none", () => {
+  const rateOf = (keys: string) =>
+    parseConfig(`${STORE}[clusters.main.push]\n${keys}`).clusters.get("main")?.pushRate;
+  expect(rateOf('rate_limit = "50MB"')).toEqual({
+    bytesPerSecond: 50 * 1024 * 1024,
+    catchUpAfterMs: 300_000,
+    catchUpFiles: 64,
+  });
+  const all = 'rate_limit = 2000000\ncatch_up_after = "10s"\ncatch_up_files = 3';
+  expect(rateOf(all)).toEqual({ bytesPerSecond: 2e6, catchUpAfterMs: 10_000, catchUpFiles: 3 });
+  expect(rateOf('rate_limit = ""')).toBeUndefined();
+  expect(rateOf("catch_up_files = 3")).toBeUndefined();
+  const place = "clusters.main.push";
+  expect(problemsOf(`${STORE}[${place}]\nrate_limit = "10kB"\ncatch_up_files = 0`)).toEqual([
+    `${place}.rate_limit: "10kB" is less than 1MB`,
+    `${place}.catch_up_files: 0 is not between 1 and 1000000`,
+  ]);
+});
