@@ -234,23 +234,6 @@ describe("each rule has its own message", () => {
         "write http://HOST:PORT or https://HOST, without credentials",
     ],
     [
-      'kind = "s3"\nbucket = "wal"\nkms_key_id = "a"',
-      'store.kms_key_id: is of no use unless server_side_encryption is "aws:kms"',
-    ],
-    [
-      'kind = "s3"\nbucket = "wal"\nserver_side_encryption = "aes256"',
-      'store.server_side_encryption: "aes256" is not one of "", "AES256", "aws:kms"; ' +
-        'did you mean "AES256"?',
-    ],
-    [
-      'kind = "s3"\nbucket = "wal"\nstorage_class = "GLACIER"',
-      'store.storage_class: "GLACIER" takes hours to read from, and a recovery waits',
-    ],
-    [
-      'kind = "s3"\nbucket = "wal"\nrequest_timeout = "1ms"',
-      'store.request_timeout: "1ms" is less than 1s',
-    ],
-    [
       'kind = "s3"\nbucket = "wal"\nprefix = "/a"',
       'store.prefix: "/a" is not a prefix of object keys; it must not begin with /',
     ],
