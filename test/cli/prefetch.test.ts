@@ -2,6 +2,7 @@ import { copyFile, rename, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { STOP_STATUS } from "../../src/errors.ts";
+import { runCommand } from "../support/child.ts";
 import { ClientScene, RUNTIMES } from "../support/client-scene.ts";
 import { eventually } from "../support/eventually.ts";
 import { answer, fileAnswer, says, sha256Of } from "../support/faults.ts";
@@ -132,6 +133,29 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
       const source = title === "from another archive" ? other : archive;
       expect(await server.fetch(strange, source.url, { flags })).toMatchObject({ status: 0 });
       expect(sha256Of(await server.delivered())).toBe(sha256Of(strange.bytes));
+    });
+
+    test("before the machine went down: nobody knows what of it reached the disk", async () => {
+      await using archive = await SmallArchive.of(scene, ALL);
+      await using server = await RecoveringServer.start(scene);
+      await server.fetch(ONE, archive.url);
+      await server.stocked(TWO);
+      const boot = `${scene.newPath()}.boot`;
+      await scene.workspace.writeFile(boot, "00000000-0000-4000-8000-000000000000\n");
+      const { uid, gid } = scene.workspace.account;
+      const script = `mount --bind ${boot} /proc/sys/kernel/random/boot_id || exit 99
+        exec setpriv --reuid=${uid} --regid=${gid} --clear-groups "$@"`;
+      const fetch = ["fetch", "--server", archive.url, TWO.name, server.destination];
+      const command = ["sh", "-c", script, "sh", scene.installation.walarc, ...fetch];
+      const { env } = scene.installation;
+      const root = { ...scene.workspace.account, uid: 0, gid: 0 };
+      const options = { account: root, cwd: server.path, env };
+      expect(await runCommand("unshare", ["--mount", ...command], options)).toMatchObject({
+        status: 0,
+        stderr: "",
+      });
+      expect(sha256Of(await server.delivered())).toBe(sha256Of(TWO.bytes));
+      expect(archive.requestsFor(TWO)).toBe(2);
     });
 
     test("in another data directory, from which its pg_wal was copied", async () => {
