@@ -5,7 +5,7 @@ import { MemoryBudget } from "../object/verify.ts";
 import { clusterOfKey } from "./key.ts";
 import { Admission } from "./s3/admission.ts";
 import { StagedContent } from "./s3/content.ts";
-import { Creation } from "./s3/creation.ts";
+import { Creation, notedDigest } from "./s3/creation.ts";
 import { isMissing, requireEtag } from "./s3/failure.ts";
 import { listClusters, listObjects } from "./s3/listing.ts";
 import { bodyOf, PROBES } from "./s3/probe.ts";
@@ -201,6 +201,7 @@ export class S3Store implements Store {
       if ((await creation.create(put)) === "created") return;
       throw new WalarcError("store-failed", `"${key}" appeared while it was being repaired`);
     }
+    requireSameContent(key, { noted: notedDigest(found), sha256: describes?.sha256 });
     await this.#keepDamaged(key, found, options);
     await creation.replaceExactly(put, found.etag);
   }
@@ -257,3 +258,15 @@ export class S3Store implements Store {
 }
 
 const STOP_MS_MAX = 2_000;
+
+/**
+ * What took the object for damaged may never have seen it: a reading that somebody else answered.
+ * Its mark says for which content it was put, and no other one may take its place.
+ */
+function requireSameContent(
+  key: string,
+  { noted, sha256 }: { noted: string | undefined; sha256: string | undefined },
+): void {
+  if (noted === undefined || sha256 === undefined || noted === sha256) return;
+  throw new WalarcError("store-failed", `"${key}" is marked as of another content than its repair`);
+}

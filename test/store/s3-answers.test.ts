@@ -1,14 +1,12 @@
-import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { S3Store } from "../../src/store/s3.ts";
-import { trailerOf } from "../../src/object/metadata.ts";
 import { CountedStore, settingsFor, useCredentials } from "../support/bucket-store.ts";
 import { type S3FaultName, S3_FAULTS } from "../support/s3-fault.ts";
 import { type S3Manners, S3Server } from "../support/s3-server.ts";
 import { Workspace } from "../support/workspace.ts";
 import { sha256Of } from "../support/wal-maker.ts";
-import { contentOf, keysOf, put } from "./objects.ts";
+import { contentOf, keysOf, objectOf, put } from "./objects.ts";
 
 const signal = new AbortController().signal;
 const WAL = "clusters/main/wal/00000001/00000000/000000010000000000000001";
@@ -184,22 +182,7 @@ describe("what is read is whole, or is read again", () => {
   test("a WAL file's object is cut nowhere, though its own digest would tell", async () => {
     const server = await start();
     const { store } = await open(server);
-    const frame = randomBytes(2000);
-    const metadata = {
-      name: "000000010000000000000001",
-      sha256: "0".repeat(64),
-      sizeBytes: 1,
-      systemIdentifier: null,
-      timeline: 1,
-      archivedAt: "2026-01-01T00:00:00Z",
-    };
-    const bytes = Buffer.concat([
-      frame,
-      trailerOf(metadata, {
-        frameBytes: frame.length,
-        frameSha256: sha256Of(frame),
-      }),
-    ]);
+    const bytes = objectOf({ sha256: "0".repeat(64) });
     await using staged = await store.stage("main", { signal });
     await staged.write(bytes);
     await staged.publish(WAL, { signal });

@@ -17,6 +17,13 @@ export function emptyAnswer(status: number, headers: Readonly<Record<string, str
   return { status, headers, body: Buffer.alloc(0) };
 }
 
+/** What is there instead of an S3 server, for a moment. */
+export const PAGE: S3Answer = {
+  status: 200,
+  headers: { "content-type": "text/html", etag: '"65a1f3c2-264"' },
+  body: Buffer.from("<!DOCTYPE html><title>Login</title>"),
+};
+
 /** The error document of S3; `status` where it is not the code's own. */
 export function errorAnswer(code: S3ErrorCode, status: number = S3_ERRORS[code]): S3Answer {
   const text = `<Error><Code>${code}</Code><Message>${code}, says the test</Message></Error>`;

@@ -8,6 +8,8 @@ export type S3Fault =
   | { readonly kind: "error-in-200"; readonly code: S3ErrorCode }
   /** A bare 200, as of a proxy that knows nothing of S3; nothing was done. */
   | { readonly kind: "hollow" }
+  /** A page of a web server, with an ETag and all; nothing was done. */
+  | { readonly kind: "page" }
   /** The connection breaks after so many bytes of the request's body. */
   | { readonly kind: "cut-request"; readonly afterBytes: number }
   /** All is done, and the connection breaks after so many bytes of the answer. */

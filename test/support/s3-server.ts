@@ -10,6 +10,7 @@ import {
   keysToDelete,
   listAnswer,
   objectAnswer,
+  PAGE,
   type S3Answer,
 } from "./s3-answer.ts";
 import { type Condition, MemoryBucket, type S3ErrorCode } from "./s3-bucket.ts";
@@ -142,7 +143,8 @@ export class S3Server implements AsyncDisposable {
     const { request, outgoing, fault } = options;
     const date = new Date(Date.now() + this.#clockAheadMs).toUTCString();
     const length = String(answer.body.length);
-    const headers = { date, "x-amz-request-id": "1", ...answer.headers, "content-length": length };
+    const number = answer === PAGE ? {} : { "x-amz-request-id": "1" };
+    const headers = { date, ...number, ...answer.headers, "content-length": length };
     const body = request.operation.startsWith("Head") ? Buffer.alloc(0) : answer.body;
     if (fault?.kind === "cut-answer") {
       const { socket } = outgoing;
@@ -273,6 +275,7 @@ function answerTo(fault: S3Fault | undefined, request: S3Request): S3Answer | un
   if (fault?.kind === "refuse") return errorAnswer(fault.code, fault.status);
   if (fault?.kind === "error-in-200") return errorAnswer(fault.code, 200);
   if (fault?.kind === "hollow") return emptyAnswer(200);
+  if (fault?.kind === "page") return PAGE;
   const isRead = /^(Get|Head)Object$/.test(request.operation);
   return fault?.kind === "stale" && isRead ? errorAnswer("NoSuchKey") : undefined;
 }

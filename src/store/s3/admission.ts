@@ -63,7 +63,8 @@ export class Admission {
     try {
       await this.#requireSoundCredentials();
       const isMarked = await this.#isMarked(signal);
-      if (!isMarked) await this.#requireEmpty(signal);
+      if (isMarked) await this.#requireListing(signal);
+      else await this.#requireEmpty(signal);
       const abilities = await probeServer(this.#retries, { signal });
       if (!isMarked) await this.#mark(abilities, signal);
       this.#abilities = abilities;
@@ -112,7 +113,16 @@ export class Admission {
     const object = await openObject(this.#retries, MARKER, { budget, signal });
     if (object === undefined) return undefined;
     await using mark = object;
-    return formatIn(String(await mark.read(0, Math.min(mark.storedBytes, MARKER_BYTES_MAX))));
+    const text = String(await mark.read(0, Math.min(mark.storedBytes, MARKER_BYTES_MAX)));
+    if (!/^\s*</.test(text)) return formatIn(text);
+    throw new WalarcError("store-failed", `a web page is answered for ${MARKER}`, {
+      hint: "Check store.endpoint, and what stands between here and the server",
+    });
+  }
+
+  /** Who may read and not list can take no push, and is to hear of it at the start. */
+  async #requireListing(signal: AbortSignal): Promise<void> {
+    await listPage(this.#retries, "clusters/", { keysMax: 1, signal });
   }
 
   async #requireEmpty(signal: AbortSignal): Promise<void> {

@@ -10,6 +10,7 @@ import {
   DeleteObjectsCommand,
   GetObjectCommand,
   HeadObjectCommand,
+  type HeadObjectCommandOutput,
   ListObjectsV2Command,
   PutObjectCommand,
   type PutObjectCommandInput,
@@ -28,10 +29,14 @@ const ANY_REGION = "us-east-1";
 
 const HEX_DIGEST = /^[0-9a-f]{64}$/;
 
+type Tagged = Pick<HeadObjectCommandOutput, "ETag" | "$metadata">;
+
 /** Rejects with what the SDK rejects with. */
 export class Bucket implements BucketRequests {
   readonly #settings: S3Settings;
   #client: S3Client;
+  /** Whether this server was seen to number its answers, as nearly all do. */
+  #isNumbering = false;
 
   constructor(settings: S3Settings) {
     this.#settings = settings;
@@ -67,7 +72,7 @@ export class Bucket implements BucketRequests {
     signPayloadAs(command, body.sha256);
     try {
       const answer = await this.#client.send(command, { abortSignal: options.signal });
-      return { etag: answer.ETag, sha256: hex(answer.ChecksumSHA256) };
+      return { etag: this.#etagOf(answer), sha256: hex(answer.ChecksumSHA256) };
     } finally {
       if ("destroy" in content) content.destroy();
     }
@@ -85,7 +90,7 @@ export class Bucket implements BucketRequests {
     const answer = await this.#client.send(command, { abortSignal: options.signal });
     return {
       sizeBytes: answer.ContentLength,
-      etag: answer.ETag,
+      etag: this.#etagOf(answer),
       metadata: answer.Metadata ?? {},
       body: answer.Body as Readable,
     };
@@ -97,7 +102,7 @@ export class Bucket implements BucketRequests {
     });
     return {
       sizeBytes: answer.ContentLength,
-      etag: answer.ETag,
+      etag: this.#etagOf(answer),
       metadata: answer.Metadata ?? {},
     };
   }
@@ -175,6 +180,15 @@ export class Bucket implements BucketRequests {
 
   #at(key: string): { Bucket: string; Key: string } {
     return { Bucket: this.#settings.bucket, Key: this.#settings.prefix + key };
+  }
+
+  /**
+   * A web server that stands in for a moment (a login or maintenance page) gives its page an ETag,
+   * too, but no number of a request. What comes without one, where others had it, has none for us.
+   */
+  #etagOf({ ETag, $metadata: { requestId } }: Tagged): string | undefined {
+    this.#isNumbering ||= requestId !== undefined;
+    return requestId === undefined && this.#isNumbering ? undefined : ETag;
   }
 
   #encryption(): Pick<
