@@ -9,7 +9,7 @@ import { DEFAULT_CONFIG_FILE } from "./places.ts";
 /** Far above any configuration; a wrong path may lead to something endless. */
 const FILE_BYTES_MAX = 1024 * 1024;
 /** Longer than an editor or a copy pauses in the middle of a file. */
-const SETTLE_MS = 200;
+const SETTLE_MS = 300;
 const READINGS_MAX = 25;
 /** In a connection string, as a key or in a URI. */
 const PASSWORD = /^\s*conninfo\s*=.*(\bpassword\s*=|:\/\/[^/@\s]*:[^/@\s]+@)/m;

@@ -111,7 +111,9 @@ test("of two daemons with one spool one drains it, and the other takes over when
   const first = await scene.daemon({ moreConfig });
   const second = await scene.prepareDaemon({ name: "second", moreConfig });
   await second.start({ readiness: 503 });
-  expect((await second.get("/readyz")).body.toString()).toContain("is not ours alone");
+  await eventually("it says why", async () =>
+    (await second.get("/readyz")).body.toString().includes("is not ours alone"),
+  );
   put(spool, 3);
   await eventually("it is drained", () => readdirSync(spool).join() === "rejected");
   expect((await first.get(`/v1/clusters/main/wal/${segmentName(3)}`)).status).toBe(200);
