@@ -1,7 +1,7 @@
 /**
- * The life of an archive, told once for each segment size and each kind of store: a primary archives
- * under load and dies, an archive-only standby takes over, others follow it from the archive alone,
- * and the old primary comes back. Each test goes on where the one before it ended. PostgreSQL's own
+ * The life of an archive, told once for each segment size and each kind of store: a primary
+ * archives under load and dies, an archive-only standby takes over, others follow it from the
+ * archive alone, and the old primary comes back. Each test goes on where the one before it ended. PostgreSQL's own
  * segment size is played with the client that runs on Node, the others with the standalone one.
  */
 import { readdirSync } from "node:fs";
