@@ -42,7 +42,9 @@ export function startLifeSigns(
 /** How the daemon fares, in one line for `systemctl status`. */
 export function statusLine({ listeners, readiness }: Living): string {
   const { ready, reasons } = readiness();
-  const where = Object.values(listeners).join(" and ");
+  const { socket, listen, isEncrypted } = listeners;
+  const tcp = listen !== undefined && isEncrypted === true ? `${listen} (TLS)` : listen;
+  const where = [socket, tcp].filter((one) => one !== undefined).join(" and ");
   return ready ? `serving on ${where}` : `serving on ${where}; not ready: ${reasons.join("; ")}`;
 }
 

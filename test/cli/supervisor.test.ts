@@ -45,6 +45,12 @@ describe("the daemon under a supervisor", () => {
     expect(systemd.told.indexOf("READY=1")).toBeLessThan(systemd.told.indexOf("WATCHDOG=1"));
     expect(systemd.count("STOPPING=1")).toBe(0);
 
+    const readies = systemd.count("READY=1");
+    daemon.hangUp();
+    const isReloaded = () => systemd.count("READY=1") > readies;
+    await eventually("it says that it has reloaded", isReloaded, { evidence });
+    expect(systemd.told).toMatch(/RELOADING=1\nMONOTONIC_USEC=\d+/);
+
     expect(await daemon.stop()).toBe(0);
     await eventually("it says that it stops", () => systemd.count("STOPPING=1") === 1, {
       evidence,
@@ -92,6 +98,9 @@ describe("a sign of life", () => {
     const listeners = { socket: "/run/walarc/walarc.sock", listen: "127.0.0.1:8417" };
     const where = "serving on /run/walarc/walarc.sock and 127.0.0.1:8417";
     expect(statusLine({ listeners, readiness: () => READY })).toBe(where);
+    const tls = { listen: "127.0.0.1:8417", isEncrypted: true };
+    const overTls = statusLine({ listeners: tls, readiness: () => READY });
+    expect(overTls).toBe("serving on 127.0.0.1:8417 (TLS)");
     const reasons = ["the store is full", "the spool stands still"];
     const readiness = () => ({ ready: false, reasons });
     expect(statusLine({ listeners, readiness })).toBe(
