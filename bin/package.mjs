@@ -60,6 +60,9 @@ const DAEMON_FILES = [
   ["CHANGELOG.md", "usr/share/doc/walarc/CHANGELOG.md", 0o644],
   ["LICENSE", "usr/share/doc/walarc/copyright", 0o644],
   ...treeBelow("docs").map((file) => [file, `usr/share/doc/walarc/${file}`, 0o644]),
+  ...["database-host.conf", "postgresql-order.conf"].map((name) => {
+    return [`systemd/${name}`, `usr/share/doc/walarc/systemd/${name}`, 0o644];
+  }),
   ...treeBelow("config").map((file) => [file, `usr/share/doc/walarc/${file}`, 0o644]),
 ];
 
