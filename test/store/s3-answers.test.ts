@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { S3Store } from "../../src/store/s3.ts";
@@ -8,6 +9,7 @@ import { Workspace } from "../support/workspace.ts";
 import { sha256Of } from "../support/wal-maker.ts";
 import { contentOf, keysOf, objectOf, put } from "./objects.ts";
 
+const MIB = 1024 * 1024;
 const signal = new AbortController().signal;
 const WAL = "clusters/main/wal/00000001/00000000/000000010000000000000001";
 const OTHER = "clusters/main/wal/00000001/00000000/000000010000000000000002";
@@ -155,6 +157,24 @@ describe("of an answer that was lost or proves nothing the object itself tells",
     expect(counted.requests()).toEqual(requests);
     expect(await contentOf(store, WAL)).toBe("content");
     expect(await put(store, WAL, "other")).toBe("exists");
+  });
+
+  test("an object that waits in a file is sent again like any other, and under another key", async () => {
+    const server = await start();
+    const settings = { ...settingsOf(server), requestTimeoutMs: 10_000 };
+    const counted = stack.use(await CountedStore.open(settings));
+    await put(counted.store, WAL, "rival");
+    await using staged = await counted.store.stage("main", { signal });
+    const block = randomBytes(MIB);
+    for (let index = 0; index < 69; index += 1) await staged.write(block);
+    counted.requests();
+    expect(await staged.publish(WAL, { signal })).toBe("exists");
+    server.script = [S3_FAULTS["500"]];
+    expect(await staged.publish(OTHER, { signal })).toBe("created");
+    expect(counted.requests()).toEqual(["put refused", "head ok", "put failed", "put ok"]);
+    const stored = server.bucket.get(OTHER)?.body ?? Buffer.alloc(0);
+    expect(stored.length).toBe(69 * MIB);
+    expect(stored.subarray(-MIB).equals(block)).toBe(true);
   });
 
   test("a rival's object is never taken for the own one", async () => {

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { mkdtemp, open, rmdir, unlink, type FileHandle } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { storeFailure } from "../../disk/failure.ts";
 import { isFailure } from "../../errors.ts";
 import { type ObjectMetadata, parseTrailer, TRAILER_BYTES_MAX } from "../../object/metadata.ts";
@@ -58,8 +59,8 @@ export class StagedContent implements AsyncDisposable {
       open: () => {
         this.#opened += 1;
         if (this.#memory !== undefined) return this.#memory.subarray(0, this.#sizeBytes);
-        const options = { start: 0, autoClose: false, highWaterMark: FILE_READ_BYTES };
-        return this.#requireFile().createReadStream(options);
+        const pieces = piecesOf(this.#requireFile());
+        return Readable.from(pieces, { objectMode: false, highWaterMark: FILE_READ_BYTES });
       },
     };
     return this.#body;
@@ -144,6 +145,17 @@ export class StagedContent implements AsyncDisposable {
   #requireFile(): FileHandle {
     if (this.#file === undefined) throw new Error("the staged object is gone");
     return this.#file;
+  }
+}
+
+/** Not the file's own stream, which closes it when it is left: the body may be sent once more. */
+async function* piecesOf(file: FileHandle): AsyncGenerator<Buffer, void, void> {
+  for (let position = 0; ; ) {
+    const piece = Buffer.allocUnsafeSlow(FILE_READ_BYTES);
+    const { bytesRead } = await file.read(piece, 0, piece.length, position);
+    if (bytesRead === 0) return;
+    yield piece.subarray(0, bytesRead);
+    position += bytesRead;
   }
 }
 
