@@ -1,4 +1,6 @@
 import { readdirSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import type { WalarcDaemon } from "../support/daemon.ts";
 import { FaultProxy } from "../support/fault-proxy.ts";
@@ -63,7 +65,10 @@ describeScene("a standby that knows only the archive", (scene) => {
     const pushAgain = (): Promise<void> => scene().pushAgain(victim, primary, daemon.url);
     const stage = { daemon, proxy, victim, neighbour, pushAgain };
 
-    await gate.during(victim, () => weather.begin(stage));
+    await gate.during(victim, async () => {
+      await weather.begin(stage);
+      await emptyStock(standby);
+    });
     const failures = await standby.eventually("it has asked twice", () => {
       const statuses = gate.statuses(victim);
       return statuses.length >= 2 && statuses;
@@ -81,7 +86,10 @@ describeScene("a standby that knows only the archive", (scene) => {
   test("stops at once although the daemon hangs, and leaves no piece of a file behind", async () => {
     const { server: standby, gate } = standbys.daemon;
     const { name: victim } = await archiveRows((name) => gate.hold(name));
-    await gate.during(victim, () => daemon.freeze());
+    await gate.during(victim, async () => {
+      daemon.freeze();
+      await emptyStock(standby);
+    });
     await gate.asking(victim);
     const startedAt = performance.now();
     await standby.stop("fast");
@@ -106,3 +114,9 @@ describeScene("a standby that knows only the archive", (scene) => {
     return { name, end: await primary.archiveEverything() };
   }
 });
+
+/** What was fetched ahead is lost: the standby has to ask for it now. */
+async function emptyStock(standby: PostgresCluster): Promise<void> {
+  const stock = join(standby.walDirectory, "pgsql_tmp.walarc");
+  await rm(stock, { recursive: true, force: true, maxRetries: 5 });
+}
