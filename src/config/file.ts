@@ -46,6 +46,7 @@ export async function readSettledConfig(path: string): Promise<Config> {
   for (let reading = 1; ; reading += 1) {
     const before = await traceOf(path);
     await delay(SETTLE_MS);
+    await requireNoPipe(path);
     const read = readConfigFile(path);
     await read.catch(() => {}); // It counts only if the file stands still.
     const isQuiet = (await traceOf(path)) === before;
@@ -90,6 +91,13 @@ export async function readConfigText(path: string): Promise<ConfigText> {
     if (error instanceof WalarcError) throw error;
     throw refuse(READ_ERRORS[(error as NodeJS.ErrnoException).code ?? ""] ?? String(error), error);
   }
+}
+
+/** To open one that nobody writes to would wait for ever, and whoever stops the daemon with it. */
+async function requireNoPipe(path: string): Promise<void> {
+  const found = await stat(path).catch(() => undefined);
+  if (found?.isFIFO() !== true) return;
+  throw new WalarcError("usage", `cannot read the configuration file "${path}": it is a pipe`);
 }
 
 async function traceOf(path: string): Promise<string> {

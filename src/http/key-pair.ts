@@ -1,6 +1,6 @@
 /** A certificate with its key, and the authority of client certificates, as they stand in files. */
 import { createHash, createPrivateKey, X509Certificate } from "node:crypto";
-import { open, stat } from "node:fs/promises";
+import { constants, open, stat } from "node:fs/promises";
 import { createSecureContext } from "node:tls";
 import { WalarcError } from "../errors.ts";
 
@@ -80,7 +80,8 @@ async function readText(
   check: (path: string, found: Owned) => void = () => {},
 ): Promise<string> {
   try {
-    await using file = await open(path, "r");
+    // Of a pipe that nobody writes to, opening would never end.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
     const found = await file.stat();
     if (!found.isFile()) throw new WalarcError("usage", `"${path}" is not a file`);
     if (found.size > FILE_BYTES_MAX) throw new WalarcError("usage", `"${path}" is no PEM file`);

@@ -1,8 +1,14 @@
+import { execFileSync } from "node:child_process";
 import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { findConfig, readConfigFile, readConfigText } from "../../src/config/file.ts";
+import {
+  findConfig,
+  readConfigFile,
+  readConfigText,
+  readSettledConfig,
+} from "../../src/config/file.ts";
 
 let directory = "";
 beforeEach(async () => {
@@ -41,6 +47,12 @@ test("what is no text is refused, and so is what never ends", async () => {
   const path = await write(Buffer.from([0x61, 0xff, 0xfe]));
   await expect(readConfigFile(path)).rejects.toThrow(/it is not UTF-8 text$/);
   await expect(readConfigFile("/dev/zero")).rejects.toThrow(/it is larger than 1048576 bytes$/);
+});
+
+test("a pipe in the place of a file is not waited for by a daemon that reloads", async () => {
+  const path = join(directory, "pipe");
+  execFileSync("mkfifo", [path]);
+  await expect(readSettledConfig(path)).rejects.toThrow(/it is a pipe$/);
 });
 
 test("a file that others may change is a warning, one that all may read is not", async () => {
