@@ -262,8 +262,9 @@ async function refuseConflict(
   }
   throw new WalarcError(
     "conflict",
-    `cluster "${cluster.name}" holds ${name.text} with sha256 ${storedSha256}, ` +
-      `not ${digest.sha256} as pushed; nothing was changed` +
+    // Of what is archived only the log tells: who may push need not be one who may read.
+    `cluster "${cluster.name}" holds ${name.text} with another content than was pushed ` +
+      `(sha256 ${digest.sha256}); nothing was changed` +
       (kept ? ", the pushed content is kept under conflicts/" : ""),
     {
       hint:

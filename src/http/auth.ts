@@ -189,10 +189,9 @@ function presentedToken(request: IncomingMessage): string | undefined {
  * add tell, and then nobody does.
  */
 function isLocalPeer(request: IncomingMessage): boolean {
-  const { headers } = request;
-  if (["forwarded", "x-forwarded-for", "x-real-ip", "via"].some((name) => name in headers)) {
-    return false;
-  }
+  const isProxys = (name: string) =>
+    name.startsWith("x-forwarded-") || ["forwarded", "x-real-ip", "via"].includes(name);
+  if (Object.keys(request.headers).some(isProxys)) return false;
   const address = request.socket.remoteAddress ?? "";
   const ipv4 = address.startsWith("::ffff:") ? address.slice("::ffff:".length) : address;
   return address === "::1" || /^127(\.\d{1,3}){3}$/.test(ipv4);

@@ -89,6 +89,11 @@ function checkHeads(instance: FastifyInstance): void {
     if (raw.rawHeaders.length / 2 > HEADERS_MAX) {
       throw new WalarcError("usage", `more than ${HEADERS_MAX} headers`, { status: 431 });
     }
+    // Node takes the first one, others in front of it perhaps the last (RFC 9112, 3.2).
+    for (const name of ["host", "authorization"]) {
+      if ((raw.headersDistinct[name]?.length ?? 0) < 2) continue;
+      throw new WalarcError("usage", `more than one header "${name}"`);
+    }
     // Only browsers send it, and no page has business here: not even one that may ask.
     if (raw.headers.origin !== undefined && raw.method !== "GET" && raw.method !== "HEAD") {
       throw new WalarcError("denied", `no web page may ${raw.method} here`);

@@ -157,7 +157,7 @@ describe("on a loopback address", () => {
     expect((await scene.ask({ ...GET, headers })).status).toBe(403);
   });
 
-  test.each(["forwarded", "x-forwarded-for", "x-real-ip", "via"])(
+  test.each(["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via"])(
     "a request that came through a proxy (%s) is not local",
     async (name) => {
       await using scene = await HttpScene.open(open);

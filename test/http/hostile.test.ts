@@ -29,6 +29,11 @@ describe("a request that can be read in two ways is refused", () => {
     ["length and chunks", "content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nbody"],
     ["chunks and length", "transfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\nbody"],
     ["two lengths", "content-length: 4\r\ncontent-length: 5\r\n\r\nbody"],
+    ["two hosts", "host: localhost\r\ncontent-length: 4\r\n\r\nbody"],
+    [
+      "two tokens",
+      "authorization: Bearer a\r\nauthorization: Bearer b\r\ncontent-length: 4\r\n\r\nbody",
+    ],
     ["the same length twice", "content-length: 4\r\ncontent-length: 4\r\n\r\nbody"],
     ["a list of lengths", "content-length: 4, 4\r\n\r\nbody"],
     ["a space before the colon", "content-length : 4\r\n\r\nbody"],
