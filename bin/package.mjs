@@ -97,11 +97,19 @@ makePackage("walarc", {
   if [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     # After an upgrade; a first start is the administrator's, who has a configuration to write.
-    if [ -n "$2" ]; then systemctl try-restart walarc.service; fi
+    # A daemon that would not come back goes on as it is, and no failure breaks the installation.
+    if [ -n "$2" ] && systemctl --quiet is-active walarc.service; then
+      if walarc check-config /etc/walarc/walarc.toml >/dev/null; then
+        systemctl try-restart walarc.service || echo "walarc: see systemctl status walarc" >&2
+      else
+        echo "walarc: not restarted, the old version goes on: mend the configuration first" >&2
+      fi
+    fi
   fi
 fi`,
     prerm: `if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  systemctl --no-reload disable --now walarc.service
+  # Also where somebody has removed the unit already.
+  systemctl --no-reload disable --now walarc.service || systemctl stop walarc.service || true
 fi`,
     postrm: `if [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 # The archive in /var/lib/walarc is the last copy of somebody's data: it stays, even on purge.`,

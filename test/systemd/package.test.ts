@@ -85,9 +85,30 @@ test("an upgrade restarts the daemon, and keeps its archive and configuration", 
   expect(await host.require("walarc", "ls")).toContain(SEGMENT.name);
 });
 
+test("an upgrade leaves a daemon alone that its configuration would not let come back", async ({
+  skip,
+}) => {
+  const host = machine(skip);
+  const pid = await host.property("walarc", "MainPID");
+  await host.require("sh", "-c", "echo 'mistake = 1' >> /etc/walarc/walarc.toml");
+  const { status, output } = await host.run("sh", "-c", "dpkg --install /srv/walarc_*.deb");
+  expect({ status, output }).toMatchObject({
+    status: 0,
+    output: expect.stringMatching(
+      /mistake: is not a known key[^]*not restarted, the old version goes on/,
+    ),
+  });
+  expect(await host.property("walarc", "MainPID")).toBe(pid);
+  await host.require("sed", "-i", "/^mistake/d", "/etc/walarc/walarc.toml");
+});
+
 test("a purge takes the service away and leaves the archive", async ({ skip }) => {
   const host = machine(skip);
+  // Whatever somebody has done by hand before.
+  await host.require("rm", "/usr/lib/systemd/system/walarc.service");
+  await host.require("systemctl", "daemon-reload");
   await host.require("dpkg", "--purge", "walarc", "walarc-client");
+  expect(await host.property("walarc", "ActiveState")).toBe("inactive");
   expect(await host.property("walarc", "LoadState")).not.toBe("loaded");
   expect((await host.run("walarc", "--version")).status).not.toBe(0);
   const stored = await host.require("find", "/var/lib/walarc", "-name", SEGMENT.name);
