@@ -151,8 +151,8 @@ describe("an S3 server that fails in every order", () => {
 });
 
 /**
- * What comes of something once no fault is played any more. The deadlines are short, and the machine
- * may do other things as well: as PostgreSQL does, it is tried again.
+ * What comes of something once no fault is played any more. The deadlines are short, and the
+ * machine may do other things as well: as PostgreSQL does, it is tried again.
  */
 async function afterwards(act: () => Promise<Ending>): Promise<string> {
   for (let attempt = 1; ; attempt += 1) {

@@ -1,8 +1,9 @@
 /**
  * The life of an archive, told once for each segment size and each kind of store: a primary
  * archives under load and dies, an archive-only standby takes over, others follow it from the
- * archive alone, and the old primary comes back. Each test goes on where the one before it ended. PostgreSQL's own
- * segment size is played with the client that runs on Node, the others with the standalone one.
+ * archive alone, and the old primary comes back. Each test goes on where the one before it ended.
+ * PostgreSQL's own segment size is played with the client that runs on Node, the others with the
+ * standalone one.
  */
 import { readdirSync } from "node:fs";
 import { describe, expect, test } from "vitest";
@@ -118,7 +119,7 @@ describe.each(LIVES)("with segments of $segmentSizeMb MB on $store", (life) => {
       expect(await newPrimary.value(IS_CONSISTENT)).toBe("true");
     });
 
-    test("a standby that follows from the archive alone goes over to the new timeline", async () => {
+    test("a standby that follows the archive alone goes over to the new timeline", async () => {
       await newPrimary.pgbench(...LOAD, "--time=1");
       archived = await archiveAndNote(newPrimary);
       await follower.replayed(archived.end);
@@ -196,7 +197,7 @@ describe.each(LIVES)("with segments of $segmentSizeMb MB on $store", (life) => {
       expect(await oldPrimary.value(CONTENT)).toBe(archived.content);
     });
 
-    test("in the end both timelines are whole, and every file is what PostgreSQL archived", async () => {
+    test("in the end both timelines are whole, every file as PostgreSQL archived it", async () => {
       const status = await scene().walarcJson<Status>(["status", "--json"], daemon.url);
 
       expect(status.segmentSizeBytes).toBe(segmentSizeMb * 1024 * 1024);
