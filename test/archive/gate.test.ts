@@ -27,7 +27,7 @@ test("who leaves the queue takes no place, and a place is given back once", asyn
   held[Symbol.dispose]();
   const next = await gate.enter({ signal });
   const after = gate.enter({ signal });
-  expect(await Promise.race([after, "waits"])).toBe("waits");
+  expect(await Promise.race([after, Promise.resolve("waits")])).toBe("waits");
   next[Symbol.dispose]();
   (await after)[Symbol.dispose]();
 });
