@@ -1,46 +1,18 @@
 import { execFileSync } from "node:child_process";
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, test } from "vitest";
-import { Systemd } from "../support/systemd.ts";
+import { expect, test } from "vitest";
+import { useMachine } from "../support/machine.ts";
 import { makeSegment, MIB } from "../support/wal-maker.ts";
 
 const SEGMENT = makeSegment({ number: 1, segmentSizeBytes: MIB });
 const asPostgres = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"];
 
-let directory: string;
-let systemd: Systemd | undefined;
-let missing = "";
-
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "walarc-"));
-  const parts = { base: join(directory, "base"), added: join(directory, "added") };
-  await mkdir(parts.base);
-  await mkdir(join(parts.added, "srv"), { recursive: true });
-  const packages = join(parts.added, "srv");
+const machine = useMachine("the Debian packages", async (root) => {
+  const packages = join(root, "srv");
   execFileSync(process.execPath, ["bin/package.mjs", packages, "--compress=none"]);
-  await writeFile(join(parts.added, "srv", SEGMENT.name), SEGMENT.bytes);
-  const log = join(directory, "log");
-  await writeFile(log, "");
-  try {
-    systemd = await Systemd.boot({ ...parts, log });
-  } catch (error) {
-    missing = error instanceof Error ? error.message : String(error);
-  }
+  await writeFile(join(packages, SEGMENT.name), SEGMENT.bytes);
 });
-
-afterAll(async () => {
-  await systemd?.[Symbol.asyncDispose]();
-  await rm(directory, { recursive: true });
-});
-
-/** The machine; without the right to make one (a plain container) the test says so. */
-function machine(skip: (note: string) => never): Systemd {
-  if (systemd !== undefined) return systemd;
-  process.stderr.write(`\nNOT TESTED on this machine: the Debian packages: ${missing}\n`);
-  return skip(missing);
-}
 
 test("the client's package is all that a database host needs", async ({ skip }) => {
   const host = machine(skip);

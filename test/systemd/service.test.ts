@@ -1,10 +1,10 @@
-import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { cp, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
-import { Systemd } from "../support/systemd.ts";
+import { useMachine } from "../support/machine.ts";
+import type { Systemd } from "../support/systemd.ts";
 import { makeSegment, MIB } from "../support/wal-maker.ts";
 
 const PROJECT = fileURLToPath(new URL("../..", import.meta.url));
@@ -38,35 +38,7 @@ async function installInto(root: string): Promise<void> {
 const SEGMENTS = Array.from({ length: 40 }, (_, index) => index + 1);
 const nameOf = (number: number) => makeSegment({ number, segmentSizeBytes: MIB }).name;
 
-let directory: string;
-let systemd: Systemd | undefined;
-let missing = "";
-
-beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), "walarc-"));
-  const parts = { base: join(directory, "base"), added: join(directory, "added") };
-  for (const part of Object.values(parts)) await mkdir(part);
-  await installInto(parts.added);
-  const log = join(directory, "log");
-  await writeFile(log, "");
-  try {
-    systemd = await Systemd.boot({ ...parts, log });
-  } catch (error) {
-    missing = error instanceof Error ? error.message : String(error);
-  }
-});
-
-afterAll(async () => {
-  await systemd?.[Symbol.asyncDispose]();
-  await rm(directory, { recursive: true });
-});
-
-/** The machine; without the right to make one (a plain container) the test says so. */
-function machine(skip: (note: string) => never): Systemd {
-  if (systemd !== undefined) return systemd;
-  process.stderr.write(`\nNOT TESTED on this machine: the unit under a real systemd: ${missing}\n`);
-  return skip(missing);
-}
+const machine = useMachine("the unit under a real systemd", installInto);
 
 async function dropIn(host: Systemd, text: string): Promise<void> {
   await host.require("mkdir", "-p", DROP_INS);
