@@ -145,9 +145,9 @@ export class Archive implements AsyncDisposable {
   /** Rejects as `fetchWalFile` does, and with `unknown-cluster`. Dispose the result. */
   async fetch(clusterName: string, name: WalName, options: FetchOptions): Promise<VerifiedObject> {
     const cluster = await this.#require(clusterName, options);
-    // It may be the one missing before others that were archived side by side with it.
-    await this.#intake(cluster).settled(name, options);
-    return fetchBeside(this.#feeds(clusterName), name, () => fetchWalFile(cluster, name, options));
+    const fetch = () => fetchWalFile(cluster, name, options);
+    const fetchOnce = () => fetchBeside(this.#feeds(clusterName), name, fetch);
+    return await this.#intake(cluster).fetchAfterPushes(name, fetchOnce, options);
   }
 
   async page(

@@ -84,11 +84,13 @@ async function openAfterLook(
   options: Signalled,
 ): Promise<OpenObject | undefined> {
   const { store, others, catalog } = cluster;
-  if (!store.isShared) return undefined;
-  if (catalog.holds(name)) await others.isPruned(name, options);
-  if (catalog.holds(name)) return undefined;
-  if (catalog.missing(name) === "absent") await others.relearnMiss(name, options);
-  if (cluster.catalog.missing(name) === "absent") return undefined;
+  if (store.isShared) {
+    if (catalog.holds(name)) await others.isPruned(name, options);
+    const isUnknown = !catalog.holds(name) && catalog.missing(name) === "absent";
+    if (isUnknown) await others.relearnMiss(name, options);
+  }
+  // Held: archived since the store was asked, or lost, which is not to be said without a look.
+  if (!catalog.holds(name) && catalog.missing(name) === "absent") return undefined;
   return store.open(walKey(cluster.name, name), options);
 }
 

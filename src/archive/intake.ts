@@ -8,6 +8,7 @@ import type { LocalWal } from "./local-wal.ts";
 import { LookAhead } from "./look-ahead.ts";
 import { PushRate, type PushRateLimit } from "./push-rate.ts";
 import { type PushOptions, type PushResult, pushAhead, pushWalFile } from "./push.ts";
+import { fetchAfterPushes, UnderWay } from "./under-way.ts";
 
 export interface IntakeOptions {
   /** The WAL directory of the cluster's server, where the daemon runs on its host. */
@@ -20,6 +21,7 @@ export class Intake implements AsyncDisposable {
   readonly #cluster: ClusterArchive;
   readonly #source: LocalSource | undefined;
   readonly #log: Logger;
+  readonly #underWay = new UnderWay();
   #rate: PushRate | undefined;
 
   constructor(cluster: ClusterArchive, options: IntakeOptions & { log: Logger }) {
@@ -41,17 +43,28 @@ export class Intake implements AsyncDisposable {
     body: AsyncIterable<Buffer>,
     options: PushOptions,
   ): Promise<PushResult> {
-    return await pushWalFile(this.#cluster, name, this.#paced(body, options), options);
+    const paced = this.#paced(body, options);
+    return await this.#underWay.add(name, pushWalFile(this.#cluster, name, paced, options));
   }
 
   /** As `pushLocalFile`. */
   async pushLocal(name: WalName, options: LocalPushOptions): Promise<PushResult> {
-    return await pushLocalFile(this.#cluster, name, { ...options, source: this.#source });
+    const push = pushLocalFile(this.#cluster, name, { ...options, source: this.#source });
+    return await this.#underWay.add(name, push);
   }
 
-  /** Waits for the end of archiving the file ahead, should that be under way. */
-  async settled(name: WalName, options: Signalled): Promise<void> {
-    await this.#source?.lookAhead.settled(name, options);
+  /** As `fetchAfterPushes`, of those that come in here. */
+  async fetchAfterPushes<T>(
+    name: WalName,
+    fetch: () => Promise<T>,
+    options: Signalled,
+  ): Promise<T> {
+    const pushes = () => {
+      const ahead = this.#source?.lookAhead.underWay(name);
+      const asked = this.#underWay.of(name);
+      return ahead === undefined ? asked : [...asked, ahead];
+    };
+    return await fetchAfterPushes(pushes, fetch, options);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -27,8 +27,6 @@ const SCAN_SHARE = 20;
 const REMEMBERED_MS = 60_000;
 /** Longer than any call waits for it. */
 const DEADLINE_MS = 55_000;
-/** So long a fetch waits for what is being archived; then it is told what there is. */
-const SETTLE_MS_MAX = 5000;
 /** A disk that hangs does not keep the daemon from stopping for longer. */
 const STOP_MS_MAX = 2000;
 
@@ -118,12 +116,10 @@ export class LookAhead implements AsyncDisposable {
     return ahead.identity === options.identity && isFresh(ahead) ? result : undefined;
   }
 
-  /** Waits a while for the end of archiving the file, should that be under way. */
-  async settled(name: WalName, { signal }: { signal: AbortSignal }): Promise<void> {
+  /** The end of archiving the file, while that is under way. Never rejects. */
+  underWay(name: WalName): Promise<unknown> | undefined {
     const ahead = this.#ahead.get(name.text);
-    if (ahead === undefined || ahead.doneMs !== undefined) return;
-    const enough = delay(SETTLE_MS_MAX, undefined, { ref: false });
-    await abortable(Promise.race([ahead.outcome, enough]), signal);
+    return ahead?.doneMs === undefined ? ahead?.outcome : undefined;
   }
 
   /** WAL files that waited at the last scan and are not archived yet. */
