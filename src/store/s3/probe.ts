@@ -164,6 +164,6 @@ function unsuitable(what: string): WalarcError {
   return new WalarcError("usage", message, {
     hint:
       "With it, two servers that archive the same name would overwrite each other in silence; " +
-      "docs/s3.md names servers that do",
+      "docs/s3.md names servers that do. Ceph does, except in a bucket with versioning",
   });
 }
