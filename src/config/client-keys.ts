@@ -13,7 +13,7 @@ export const CLIENT_KEYS = [
 ] as const;
 
 /** What only some of them can be told, and the `[client]` table for them. */
-export const COMMAND_KEYS = ["prefetch"] as const;
+export const COMMAND_KEYS = ["prefetch", "look-ahead"] as const;
 
 export type ClientKey = (typeof CLIENT_KEYS)[number] | (typeof COMMAND_KEYS)[number];
 
@@ -22,7 +22,7 @@ export const TABLE_KEYS: readonly ClientKey[] = [...CLIENT_KEYS, ...COMMAND_KEYS
 
 /** Whether a number may stand for its text: `timeout = 60`, `prefetch = 0`. */
 export function mayBeNumber(key: ClientKey): boolean {
-  return key === "timeout" || key === "prefetch";
+  return key === "timeout" || key === "prefetch" || key === "look-ahead";
 }
 
 /** A setting and, for messages, where it was found. */
