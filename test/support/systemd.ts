@@ -24,6 +24,7 @@ const SYSTEMD = "/lib/systemd/systemd";
 const BOOT = `
 set -e
 base=$1 added=$2 log=$3
+ip link set lo up
 mount --make-rprivate /
 mount -t tmpfs tmpfs "$base"
 mkdir "$base/upper" "$base/work" "$base/root"
@@ -68,7 +69,7 @@ export interface BootOptions {
   readonly added: string;
   /** A file for what systemd and the boot say. */
   readonly log: string;
-  /** A network namespace, by name; without one it shares this machine's network. */
+  /** A network namespace, by name; without one it has a network that leads nowhere. */
   readonly network?: string;
 }
 
@@ -96,7 +97,7 @@ export class Systemd implements AsyncDisposable {
     const namespaces = ["mount", "pid", "cgroup", "uts", "ipc"].map((name) => `--${name}`);
     const unshare = ["unshare", ...namespaces, "--fork", "--kill-child=KILL"];
     const enter = 'echo $$ > "$0/cgroup.procs" && exec "$@"';
-    const place = network === undefined ? [] : ["ip", "netns", "exec", network];
+    const place = network === undefined ? ["unshare", "--net"] : ["ip", "netns", "exec", network];
     const boot = ["/bin/sh", "-c", BOOT, "boot", base, added, log];
     const output = openSync(log, "a");
     const child = spawn("/bin/sh", ["-c", enter, cgroup, ...place, ...unshare, ...boot], {
