@@ -5,6 +5,7 @@
  *     000000010000000A000000FF     confirmed; holds which file it was
  *     ….part                       on its way
  *     asked                        the last segment PostgreSQL asked for
+ *     failed                       the last one of which its call could not archive
  *
  * It is believed only while the process lives that writes it.
  */
@@ -15,6 +16,7 @@ import { PrivatePlace } from "./private-place.ts";
 const PLACE = "walarc-push";
 const PART = ".part";
 const ASKED = "asked";
+const FAILED = "failed";
 
 /**
  * Which file with which content is open here: no write and no rename leaves this as it was. A
@@ -70,6 +72,14 @@ export class Ledger {
 
   asked(): string | undefined {
     return this.place.read(ASKED);
+  }
+
+  fail(name: string): void {
+    this.place.write(FAILED, name);
+  }
+
+  failed(): string | undefined {
+    return this.place.read(FAILED);
   }
 
   /** Names of the confirmed segments. */

@@ -206,6 +206,8 @@ class Prefetcher {
       // PostgreSQL syncs what it is given: that costs nothing any more.
       await file?.sync();
       signal.throwIfAborted();
+      // A successor writes under the same names.
+      if (!stock.place.isOwnedBy(this.#options.identity)) return;
       file?.publish(stock.pathOf(name));
       this.#pace = withFetch(this.#pace, performance.now() - beganAtMs);
       this.#retryMs = RETRY_MS_MIN;

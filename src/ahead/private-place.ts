@@ -11,6 +11,7 @@
  */
 import { createHash } from "node:crypto";
 import {
+  existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -79,12 +80,18 @@ export class PrivatePlace {
 
   /** The owner, while it lives. */
   owner(): string | undefined {
-    const owner = this.read(OWNER);
-    return owner !== undefined && isThere(owner) ? owner : undefined;
+    return ownerOf(this.#directory);
   }
 
   isOwnedBy(identity: string): boolean {
     return this.read(OWNER) === identity;
+  }
+
+  /** Removes what owners have left that are gone, whatever it was for. */
+  sweep(): void {
+    const keys = existsSync(this.#parent) ? readdirSync(this.#parent) : [];
+    const isInUse = keys.some((key) => ownerOf(join(this.#parent, key)) !== undefined);
+    if (!isInUse) rmSync(this.#parent, { recursive: true, force: true });
   }
 
   /** Makes room for a new owner; removes what former ones left, whatever it was for. */
@@ -99,11 +106,7 @@ export class PrivatePlace {
   }
 
   read(file: string): string | undefined {
-    try {
-      return readFileSync(this.pathOf(file), "latin1");
-    } catch {
-      return undefined;
-    }
+    return readIfThere(this.pathOf(file));
   }
 
   /** By a rename: who reads it never finds half of it. */
@@ -129,5 +132,18 @@ export class PrivatePlace {
     } catch {
       // The data directory is gone, or somebody else has a place here.
     }
+  }
+}
+
+function ownerOf(directory: string): string | undefined {
+  const owner = readIfThere(join(directory, OWNER));
+  return owner !== undefined && isThere(owner) ? owner : undefined;
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, "latin1");
+  } catch {
+    return undefined;
   }
 }

@@ -68,8 +68,10 @@ class Shipper {
   readonly #underWay = new Map<string, Promise<void>>();
   /** When it was confirmed. */
   readonly #confirmedAtMs = new Map<string, number>();
-  /** Failed, or confirmed long ago: left to whoever asks. */
+  /** Confirmed long ago: left to whoever asks. */
   readonly #left = new Set<string>();
+  /** Left as well, and nothing behind them goes before the archiver has got past them. */
+  readonly #failed = new Set<string>();
   /** Waiting, as the directory was last seen, in order. */
   #turns: string[] = [];
   #scannedAtMs = Number.NEGATIVE_INFINITY;
@@ -127,13 +129,21 @@ class Shipper {
       this.#askedAtMs = nowMs;
       this.#forget(asked, nowMs);
     }
+    const obstacle = this.#obstacle(asked);
     for (const name of this.#next(asked, nowMs)) {
+      if (obstacle !== undefined && name.text >= obstacle) return;
       if (this.#left.has(name.text) || this.#confirmedAtMs.has(name.text)) continue;
       if (this.#underWay.has(name.text)) continue;
       if (this.#underWay.size >= UPLOADS_MAX) return;
       if ((this.#countAhead(asked) + 1) * this.#largestBytes > this.#options.limitBytes) return;
       this.#begin(name);
     }
+  }
+
+  /** The first that the archive does not take: behind it there would be a gap. */
+  #obstacle(asked: string): string | undefined {
+    const failed = [this.#options.ledger.failed() ?? "", ...this.#failed];
+    return failed.filter((name) => name >= asked).sort()[0];
   }
 
   /** How many are confirmed and not asked for, or on their way. */
@@ -166,6 +176,7 @@ class Shipper {
       if (name >= asked) this.#left.add(name);
     }
     for (const name of this.#left) if (name < asked) this.#left.delete(name);
+    for (const name of this.#failed) if (name < asked) this.#failed.delete(name);
   }
 
   #begin(name: PlacedName): void {
@@ -197,7 +208,7 @@ class Shipper {
       ledger.confirm(name.text, identity);
       this.#confirmedAtMs.set(name.text, performance.now());
     } catch {
-      this.#left.add(name.text);
+      this.#failed.add(name.text);
     } finally {
       ledger.end(name.text);
       if (descriptor !== undefined) closeSync(descriptor);

@@ -62,6 +62,15 @@ export class LookAhead {
     }
   }
 
+  /** After the file could not be archived: nor is anything behind it, until it is. */
+  giveUp(): void {
+    try {
+      if (this.#ledger.place.owner() !== undefined) this.#ledger.fail(this.#name.text);
+    } catch {
+      // Then they are archived before it.
+    }
+  }
+
   /** After the file was sent: has those behind it archived, if there are any. */
   async goOn(args: readonly string[]): Promise<void> {
     try {

@@ -34,6 +34,9 @@ export async function pushFile(path: string, options: PushOptions): Promise<Push
     if (await isPushedByName(name, path, { ...options, file })) return "by-name";
     await upload({ ...options, name, file, headers: identityHeader() });
     return "sent";
+  } catch (error) {
+    lookAhead?.giveUp();
+    throw error;
   } finally {
     closeSync(file.descriptor);
   }

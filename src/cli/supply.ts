@@ -53,9 +53,13 @@ export class Supply {
     try {
       requireReplaceable(this.#destination);
       const sizeBytes = await this.#take();
-      if (sizeBytes === undefined) return false;
-      if (this.#stock.place.owner() === undefined)
-        await this.#start({ name: this.#name, sizeBytes }, args);
+      const hasOwner = this.#stock.place.owner() !== undefined;
+      if (sizeBytes === undefined) {
+        // Of no use without the next ones, and nobody else would ever remove it.
+        if (!hasOwner) this.#stock.place.sweep();
+        return false;
+      }
+      if (!hasOwner) await this.#start({ name: this.#name, sizeBytes }, args);
       return true;
     } catch {
       return false;

@@ -84,6 +84,27 @@ describe.each(RUNTIMES)("%s: a push with others behind it", (runtime) => {
     expect(archive.has(TWO)).toBe(true);
   });
 
+  test("has nothing more archived behind what the archive does not take, until it does", async () => {
+    await using archive = await TakingArchive.open(scene);
+    await using server = await ArchivingServer.start(scene, ALL);
+    const sixth = ALL[5] as MadeFile;
+    archive.troubled.add(TWO.name);
+    const besides = Promise.withResolvers<void>();
+    for (const { name } of ALL.slice(2, 5)) archive.holds.set(name, besides.promise);
+    await server.push(ONE, archive.url);
+    await eventually("it was tried", () => archive.pushesOf(TWO) > 0);
+    const { exit } = FAILURES["store-failed"];
+    expect(await server.push(TWO, archive.url)).toMatchObject({ status: exit });
+    besides.resolve();
+    for (const sent of ALL.slice(2, 5)) await server.confirmed(sent);
+    expect(await server.push(TWO, archive.url)).toMatchObject({ status: exit });
+    expect(archive.pushesOf(sixth)).toBe(0);
+    archive.troubled.clear();
+    expect(await server.push(TWO, archive.url)).toEqual(OK);
+    expect(await server.push(THREE, archive.url)).toEqual(OK);
+    await server.confirmed(sixth);
+  });
+
   describe("believes nothing that was confirmed", () => {
     test.each<[string, (path: string) => Promise<void>]>([
       [

@@ -210,4 +210,16 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
     await server.stocked(THREE);
     expect(server.stock()).not.toContain(`${TWO.name}.part`);
   });
+
+  test("sweeps what a killed prefetcher left also when there is nothing more to fetch", async () => {
+    await using archive = await SmallArchive.of(scene, ALL);
+    await using server = await RecoveringServer.start(scene);
+    await server.fetch(ONE, archive.url);
+    await server.stocked(THREE);
+    const killed = await server.prefetcher();
+    process.kill(killed, "SIGKILL");
+    await eventually("it is gone", () => !isRunning(killed));
+    expect(await server.fetch(segment(99), archive.url)).toMatchObject({ status: 1 });
+    expect(server.hasStock()).toBe(false);
+  });
 });
