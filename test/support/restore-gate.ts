@@ -40,6 +40,7 @@ export class RestoreGate {
   ): Promise<RestoreGate> {
     const directory = await workspace.makeDirectory(name);
     const script = `#!/bin/sh
+: >"${directory}/running.$1"
 if [ -e "${directory}/hold.$1" ]; then
   : >"${directory}/held.$1"
   while [ -e "${directory}/hold.$1" ]; do sleep 0.02; done
@@ -48,6 +49,7 @@ fi
 walarc fetch "$1" "$2"
 status=$?
 echo "$1 $status" >>"${directory}/asked"
+rm -f "${directory}/running.$1"
 ${LAST_LINE[manner]}
 `;
     const path = await workspace.writeFile(join(directory, "restore"), script, 0o755);
@@ -58,9 +60,15 @@ ${LAST_LINE[manner]}
     return join(this.#directory, "asked");
   }
 
-  /** From now on a request for `name` waits. */
+  /** From now on a request for `name` waits; one that had come before is over. */
   async hold(name: string): Promise<void> {
     await this.#workspace.writeFile(join(this.#directory, `hold.${name}`), "");
+    const [held, running] = ["held", "running"].map((what) =>
+      join(this.#directory, `${what}.${name}`),
+    );
+    await eventually(`no request for ${name} is on its way`, () => {
+      return existsSync(String(held)) || !existsSync(String(running));
+    });
   }
 
   /**
