@@ -46,7 +46,10 @@ export class LookAhead {
     try {
       const { place } = this.#ledger;
       const [name, owner] = [this.#name.text, place.owner()];
-      if (owner === undefined) return false;
+      if (owner === undefined) {
+        place.sweep();
+        return false;
+      }
       const identity = contentIdentity(descriptor);
       this.#ledger.ask(name);
       for (;;) {

@@ -236,6 +236,17 @@ describe.each(RUNTIMES)("%s: a push with others behind it", (runtime) => {
     expect(archive.files.size).toBe(4);
   });
 
+  test("sweeps what a killed process left also when nothing more waits", async () => {
+    await using archive = await TakingArchive.open(scene);
+    await using server = await ArchivingServer.start(scene, ALL);
+    await server.push(ONE, archive.url);
+    const shipper = await server.shipper();
+    process.kill(shipper, "SIGKILL");
+    await eventually("it is gone", () => !isRunning(shipper));
+    expect(await server.push(ALL.at(-1) as MadeFile, archive.url)).toEqual(OK);
+    expect(server.hasLedger()).toBe(false);
+  });
+
   test("leaves nothing behind when the server ends", async () => {
     await using archive = await TakingArchive.open(scene);
     await using server = await ArchivingServer.start(scene, ALL);
