@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Endpoint } from "../client/connection.ts";
 import { download } from "../client/download.ts";
 import { VerifiedFile } from "../client/verified-file.ts";
+import { framesAtOnce } from "../client/zstd.ts";
 import { isFailure } from "../errors.ts";
 import { parseWalName, type PlacedName } from "../wal/name.ts";
 import { segmentsAhead, UNKNOWN_PACE, withFetch, withInterval } from "../wal/pace.ts";
@@ -138,9 +139,11 @@ class Prefetcher {
     // The one just noted is on its way out.
     this.#forget([taken.name, ...names], ready);
     if (nowMs < this.#pausedUntilMs || this.#lastBeforeEnd === taken.name.text) return;
+    const { kind } = this.#options.endpoint.address;
+    const atOnce = kind === "tcp" ? framesAtOnce(taken.sizeBytes, DOWNLOADS_MAX) : DOWNLOADS_MAX;
     for (const name of names.slice(0, segmentsAhead(this.#pace, most))) {
       if (ready.has(name.text) || this.#underWay.has(name.text)) continue;
-      if (this.#underWay.size >= DOWNLOADS_MAX) return;
+      if (this.#underWay.size >= atOnce) return;
       if (ready.size + this.#underWay.size >= most) return;
       if (!this.#hasRoomFor(taken.sizeBytes)) return;
       this.#begin(name, taken.sizeBytes);

@@ -9,6 +9,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Endpoint } from "../client/connection.ts";
 import { openSourceFile } from "../client/source-file.ts";
 import { upload } from "../client/upload.ts";
+import { framesAtOnce } from "../client/zstd.ts";
 import { parseWalName, type PlacedName } from "../wal/name.ts";
 import { contentIdentity, type Ledger } from "./ledger.ts";
 import { postmasterPid } from "./postmaster.ts";
@@ -134,10 +135,19 @@ class Shipper {
       if (obstacle !== undefined && name.text >= obstacle) return;
       if (this.#left.has(name.text) || this.#confirmedAtMs.has(name.text)) continue;
       if (this.#underWay.has(name.text)) continue;
-      if (this.#underWay.size >= UPLOADS_MAX) return;
+      if (this.#underWay.size >= this.#atOnce) return;
       if ((this.#countAhead(asked) + 1) * this.#largestBytes > this.#options.limitBytes) return;
       this.#begin(name);
     }
+  }
+
+  /** A local daemon would only decompress for itself what we would have to. */
+  get #isFramed(): boolean {
+    return this.#options.endpoint.address.kind === "tcp";
+  }
+
+  get #atOnce(): number {
+    return this.#isFramed ? framesAtOnce(this.#largestBytes, UPLOADS_MAX) : UPLOADS_MAX;
   }
 
   /** The first that the archive does not take: behind it there would be a gap. */
@@ -200,7 +210,7 @@ class Shipper {
         name,
         file,
         headers,
-        encoding: endpoint.address.kind === "tcp" ? "zstd" : undefined,
+        encoding: this.#isFramed ? "zstd" : undefined,
         signal: this.#stop.signal,
         idleTimeoutMs: STANDSTILL_MS,
       });

@@ -7,6 +7,15 @@
 export const FRAME_PLAIN_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
+ * How many files of this size to move side by side, of `most`: those that go as frames are in memory
+ * whole, and the host is a database's.
+ */
+export function framesAtOnce(fileBytes: number, most: number): number {
+  if (fileBytes > FRAME_PLAIN_BYTES_MAX) return most;
+  return Math.min(most, Math.max(1, Math.floor(FRAME_PLAIN_BYTES_MAX / Math.max(1, fileBytes))));
+}
+
+/**
  * One frame that says how long its content is and proves it by a checksum, which a daemon may store
  * as it stands. `undefined` where the runtime has no zstd, as before Node 22.15.
  */
