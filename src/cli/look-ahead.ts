@@ -15,32 +15,44 @@ export const LOOK_AHEAD_BYTES = 256 * 1024 * 1024;
 /** Of fewer there is nothing to do side by side. */
 const WAITING_MIN = 2;
 const POLL_MS = 2;
+/** Of a call's time; with the rest it sends the file itself, should the shipper be stuck. */
+const PATIENCE = 0.5;
 
 export class LookAhead {
   readonly #ledger: Ledger;
   readonly #name: PlacedName;
   readonly #walDirectory: string;
+  readonly #patienceMs: number;
 
   /** For a segment in a running server's `pg_wal`; `undefined` for everything else. */
-  static for(path: string, options: ClientOptions): LookAhead | undefined {
+  static for(
+    path: string,
+    options: ClientOptions & { readonly timeoutMs: number },
+  ): LookAhead | undefined {
     const name = parseWalName(basename(path));
     const walDirectory = dirname(path);
     if (options.lookAheadBytes === 0 || name?.kind !== "segment") return undefined;
     if (basename(walDirectory) !== "pg_wal" || !isServerHere()) return undefined;
     const purpose = purposeOf(options);
     const ledger = purpose && Ledger.in(walDirectory, purpose);
-    return ledger && new LookAhead(ledger, name, walDirectory);
+    const patienceMs = options.timeoutMs * PATIENCE;
+    return ledger && new LookAhead(ledger, name, { walDirectory, patienceMs });
   }
 
-  private constructor(ledger: Ledger, name: PlacedName, walDirectory: string) {
+  private constructor(
+    ledger: Ledger,
+    name: PlacedName,
+    options: { readonly walDirectory: string; readonly patienceMs: number },
+  ) {
     this.#ledger = ledger;
     this.#name = name;
-    this.#walDirectory = walDirectory;
+    this.#walDirectory = options.walDirectory;
+    this.#patienceMs = options.patienceMs;
   }
 
   /**
    * Whether the archive has confirmed this very file, by the word of the living process that sent
-   * it. Waits for one that is on its way.
+   * it. Waits a while for one that is on its way.
    */
   async isArchived(descriptor: number, signal: AbortSignal): Promise<boolean> {
     try {
@@ -52,12 +64,13 @@ export class LookAhead {
       }
       const identity = contentIdentity(descriptor);
       this.#ledger.ask(name);
+      const endMs = performance.now() + this.#patienceMs;
       for (;;) {
         // Asked first: what is confirmed a moment later is not on its way any more.
         const isUnderWay = this.#ledger.isUnderWay(name);
         const confirmed = this.#ledger.confirmed(name);
         if (confirmed !== undefined) return confirmed === identity && place.owner() === owner;
-        if (!isUnderWay || place.owner() !== owner) return false;
+        if (!isUnderWay || place.owner() !== owner || performance.now() > endMs) return false;
         await delay(POLL_MS, undefined, { signal });
       }
     } catch {

@@ -30,12 +30,13 @@ export async function pushCommand(args: readonly string[]): Promise<number> {
       return 0;
     }
     const options = await resolveClientOptions(line);
-    const lookAhead = LookAhead.for(path, options);
+    const { timeoutMs = TIMEOUT_MS } = options;
+    const lookAhead = LookAhead.for(path, { ...options, timeoutMs });
     const way = await pushFile(path, {
       endpoint: endpointOf(options),
       cluster: options.cluster,
       lookAhead,
-      signal: deadlineSignal(options.timeoutMs ?? TIMEOUT_MS, options.server),
+      signal: deadlineSignal(timeoutMs, options.server),
     });
     // A daemon that reads pg_wal itself looks ahead itself.
     if (way === "sent") await lookAhead?.goOn(args);

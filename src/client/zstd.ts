@@ -7,8 +7,8 @@
 export const FRAME_PLAIN_BYTES_MAX = 64 * 1024 * 1024;
 
 /**
- * How many files of this size to move side by side, of `most`: those that go as frames are in memory
- * whole, and the host is a database's.
+ * How many files of this size to move side by side, of `most`: those that go as frames are in
+ * memory whole, and the host is a database's.
  */
 export function framesAtOnce(fileBytes: number, most: number): number {
   if (fileBytes > FRAME_PLAIN_BYTES_MAX) return most;

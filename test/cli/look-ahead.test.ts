@@ -68,6 +68,21 @@ describe.each(RUNTIMES)("%s: a push with others behind it", (runtime) => {
     hold.resolve();
   });
 
+  test("sends itself what a process that stands still has on its way", async () => {
+    await using archive = await TakingArchive.open(scene);
+    await using server = await ArchivingServer.start(scene, ALL);
+    const hold = Promise.withResolvers<void>();
+    archive.holds.set(TWO.name, hold.promise);
+    await server.push(ONE, archive.url);
+    await eventually("it was sent", () => archive.pushesOf(TWO) > 0);
+    const shipper = await server.shipper();
+    process.kill(shipper, "SIGSTOP");
+    hold.resolve();
+    expect(await server.push(TWO, archive.url, { flags: ["--timeout", "4"] })).toEqual(OK);
+    expect(archive.pushesOf(TWO)).toBe(2);
+    process.kill(shipper, "SIGKILL");
+  });
+
   test("tells of a failure itself, and sends again what failed ahead", async () => {
     await using archive = await TakingArchive.open(scene);
     await using server = await ArchivingServer.start(scene, ALL);
