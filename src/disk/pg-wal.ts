@@ -4,8 +4,12 @@ import { access, type FileHandle, open, opendir } from "node:fs/promises";
 import { join } from "node:path";
 import { WalarcError } from "../errors.ts";
 import { isErrno } from "./failure.ts";
+import { pageAligned, WalBlocks } from "./wal-blocks.ts";
 
+/** A file for which there is no room as a whole comes in chunks of this size. */
 const BLOCK_BYTES = 1024 * 1024;
+
+const wholeBlocks = new WalBlocks();
 
 /** One opened WAL file of PostgreSQL. */
 export interface LocalWalFile extends AsyncDisposable {
@@ -100,7 +104,20 @@ class PgWalFile implements LocalWalFile {
   }
 
   async *chunks(): AsyncGenerator<Buffer, void, void> {
-    const block = Buffer.allocUnsafeSlow(Math.min(BLOCK_BYTES, Math.max(this.sizeBytes, 1)));
+    const whole = this.sizeBytes > 0 ? wholeBlocks.take(this.sizeBytes) : undefined;
+    if (whole === undefined) return yield* this.#chunksIn(pageAligned(BLOCK_BYTES));
+    let isFree = false;
+    try {
+      yield* this.#chunksIn(whole);
+      isFree = true;
+    } finally {
+      // Whoever did not come to the end may have another thread that still reads it.
+      if (isFree) wholeBlocks.giveBack(whole);
+      else wholeBlocks.drop(whole);
+    }
+  }
+
+  async *#chunksIn(block: Buffer): AsyncGenerator<Buffer, void, void> {
     let position = 0;
     for (;;) {
       const { bytesRead } = await this.#handle.read(block, 0, block.length, position);

@@ -1,8 +1,10 @@
 /** From the plain bytes of a WAL file to the bytes of an object, in one pass and flat memory. */
 import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { constants, createZstdCompress, type ZstdCompress } from "node:zlib";
+import type { ZstdCompress } from "node:zlib";
 import { WalarcError } from "../errors.ts";
+import { zstdFrame, zstdStream } from "./compression.ts";
+import { Hasher } from "./hasher.ts";
 import { type ObjectMetadata, trailerOf } from "./metadata.ts";
 import type { SentFrame } from "./sent-frame.ts";
 
@@ -12,20 +14,11 @@ import type { SentFrame } from "./sent-frame.ts";
  */
 export const BLOCK_BYTES = 1024 * 1024;
 
-const FAST_LEVELS: ReadonlySet<number> = new Set([1, 2]);
-/**
- * At these levels zstd looks for matches of six and seven bytes, and WAL has many of five: finding
- * them makes objects a fifth smaller, as small as level 3 does, for a tenth more CPU instead of a
- * third. The window is the one of level 3.
- */
-const TUNED_FOR_WAL = {
-  [constants.ZSTD_c_minMatch]: 5,
-  [constants.ZSTD_c_hashLog]: 16,
-  [constants.ZSTD_c_windowLog]: 21,
-};
-
 /** Up to this level a frame is kept as it was sent; who asked for more wants it compressed anew. */
 const KEPT_LEVEL_MAX = 3;
+
+/** Above it one call for a whole segment takes seconds, in which nothing could stop it. */
+const WHOLE_LEVEL_MAX = 9;
 
 /** What no compressor adds to what it cannot compress; a frame of empty blocks has no end to it. */
 const FRAME_OVERHEAD_BYTES_MAX = 1024;
@@ -56,12 +49,16 @@ export async function* encodeObject(
   plain: AsyncIterable<Buffer>,
   options: EncodeOptions,
 ): AsyncGenerator<Buffer, void, void> {
-  const { sent, compressionLevel } = options;
-  if (sent === undefined) return yield* compressed(plain, options);
-  // Nothing is known of a frame before its first bytes have come.
+  const { sent, compressionLevel, sizeBytes } = options;
+  // Nothing is known of a sent frame before its first bytes have come.
   const iterator = plain[Symbol.asyncIterator]();
   const first = await iterator.next();
   const all = resumed(first, iterator);
+  if (sent === undefined) {
+    const isWhole = first.done !== true && first.value.length === sizeBytes && sizeBytes > 0;
+    const isQuick = compressionLevel <= WHOLE_LEVEL_MAX;
+    return yield* isWhole && isQuick ? compressedWhole(all, options) : compressed(all, options);
+  }
   if (sent.isProof && compressionLevel <= KEPT_LEVEL_MAX) return yield* kept(all, sent, options);
   sent.giveUp();
   yield* compressed(all, options);
@@ -120,19 +117,33 @@ async function* resumed(
   }
 }
 
+const hasher = new Hasher();
+
+/** All in one chunk: hashed and compressed side by side, where it stands. */
+async function* compressedWhole(
+  plain: AsyncIterable<Buffer>,
+  options: EncodeOptions,
+): AsyncGenerator<Buffer, void, void> {
+  let sizeBytes = 0;
+  let sha256 = "";
+  let frame: Buffer = Buffer.alloc(0);
+  for await (const chunk of plain) {
+    if (sizeBytes > 0) throw new Error("there is more than was said");
+    sizeBytes = chunk.length;
+    [sha256, frame] = await Promise.all([hasher.sha256(chunk), zstdFrame(chunk, options)]);
+  }
+  yield frame;
+  const metadata = await options.describe({ sha256, sizeBytes });
+  const frameSha256 = createHash("sha256").update(frame).digest("hex");
+  yield trailerOf(metadata, { frameBytes: frame.length, frameSha256 });
+}
+
 async function* compressed(
   plain: AsyncIterable<Buffer>,
   options: EncodeOptions,
 ): AsyncGenerator<Buffer, void, void> {
-  const zstd = createZstdCompress({
-    chunkSize: BLOCK_BYTES,
-    params: {
-      [constants.ZSTD_c_compressionLevel]: options.compressionLevel,
-      [constants.ZSTD_c_checksumFlag]: 1,
-      ...(FAST_LEVELS.has(options.compressionLevel) ? TUNED_FOR_WAL : {}),
-    },
-    ...(options.sizeBytes === undefined ? {} : { pledgedSrcSize: options.sizeBytes }),
-  });
+  const { compressionLevel, sizeBytes } = options;
+  const zstd = zstdStream({ compressionLevel, sizeBytes, chunkBytes: BLOCK_BYTES });
   const digest = compressAll(plain, zstd);
   // The loop below hears of a failure from the stream; without this the promise would be unheard.
   digest.catch(() => {});

@@ -83,3 +83,18 @@ test("a file that changes while it is read is not archived", async () => {
   await utimes(placeOf(file.name), 1, 1);
   await expect(Array.fromAsync(opened.chunks())).rejects.toMatchObject({ code: "rejected" });
 });
+
+test("what was read of a file that was given up stays as it was while the next one is read", async () => {
+  const [first, second] = [segment(1), segment(2)];
+  for (const file of [first, second]) await place(file);
+  const wal = new PgWal(join(scene.root, "data"));
+  const read = async (name: string) => {
+    await using file = await wal.open(name);
+    for await (const chunk of file.chunks()) return chunk;
+    throw new Error(`${name} is empty`);
+  };
+  const chunk = await read(first.name);
+  expect(chunk.equals(first.bytes)).toBe(true);
+  expect((await read(second.name)).equals(second.bytes)).toBe(true);
+  expect(chunk.equals(first.bytes)).toBe(true);
+});

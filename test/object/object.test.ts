@@ -11,6 +11,7 @@ import {
 } from "../../src/object/verify.ts";
 import type { OpenObject } from "../../src/store/store.ts";
 import { WalarcError } from "../../src/errors.ts";
+import { FrameWalk } from "../../src/object/zstd-frame.ts";
 
 const NAME = "00000001000000000000000A";
 const budget = () => new MemoryBudget(64 * 1024 * 1024);
@@ -87,6 +88,35 @@ test("objects encoded at the same time keep to their own content, though they sh
     }
   }
 });
+
+test.each([
+  ["half noise", content(2_000_000)],
+  ["nothing but noise", randomBytes(2_000_000)],
+  ["nothing but zeros", Buffer.alloc(2_000_000)],
+  ["a few bytes", Buffer.from("1\t0/3000000\tno recovery target specified\n")],
+])("%s in one chunk becomes one frame, which says its size", async (_what, bytes) => {
+  const others = Array.from({ length: 100 }, () => Buffer.from("memory that small buffers share"));
+  const stored = await encode(bytes, bytes.length);
+  expect(await readBack(stored)).toEqual(bytes);
+  expect(execFileSync("zstd", ["-d", "-c"], { input: stored, maxBuffer: 2 ** 24 })).toEqual(bytes);
+  const walk = new FrameWalk();
+  const { frameBytes } = parseTrailer(stored, { storedBytes: stored.length });
+  expect(walk.take(stored)).toBe(frameBytes);
+  expect(walk).toMatchObject({ isComplete: true, hasChecksum: true, hasSize: true });
+  expect(new Set(others.map(String))).toEqual(new Set(["memory that small buffers share"]));
+});
+
+test("a body that goes on after the size that was told is not encoded", async () => {
+  const bytes = content(2_000_000);
+  const told = { compressionLevel: 1, sizeBytes: 1_000_000, describe: () => unexpected() };
+  await expect(Array.fromAsync(encodeObject(inChunks(bytes, 1_000_000), told))).rejects.toThrow(
+    "there is more than was said",
+  );
+});
+
+function unexpected(): never {
+  throw new Error("described");
+}
 
 test("chunks of any size make the same object", async () => {
   const bytes = content(2 * BLOCK_BYTES + 77);
