@@ -33,14 +33,13 @@ export interface ArchiveOptions {
   readonly clusters: ReadonlyMap<string, ConfiguredCluster>;
   /** By cluster, the spools that feed it: these clusters are known before their first push. */
   readonly spools?: ReadonlyMap<string, readonly Feed[]>;
-  /** Where the store is shared: so long another daemon's right to prune has to stand still. */
+  /** Where the store is shared: so long another daemon's right to prune has to stand still, */
   readonly leaseMs?: number | undefined;
+  /** and so long its pushes may take to close a gap shortly before the newest segment. */
+  readonly overtakenMs?: number | undefined;
 }
 
-/**
- * Pushes that stream at once, of all clusters; each holds about 5 MB. No cluster may have more than
- * a quarter of them under way, so one whose storage hangs leaves room for the others.
- */
+/** Pushes that stream at once, 5 MB each; a cluster whose storage hangs has a quarter at most. */
 const PUSHES_IN_ALL = 24;
 
 /** Plain bytes of verified objects that all fetches together may hold in memory. */
@@ -259,8 +258,8 @@ export class Archive implements AsyncDisposable {
       leaseMs: this.#options.leaseMs,
     });
     this.#clusters.set(name, cluster);
-    const { log } = this.#options;
-    this.#intakes.set(cluster, new Intake(cluster, { ...configured, log }));
+    const { log, overtakenMs } = this.#options;
+    this.#intakes.set(cluster, new Intake(cluster, { ...configured, log, overtakenMs }));
     return cluster;
   }
 

@@ -8,26 +8,32 @@ import type { LocalWal } from "./local-wal.ts";
 import { LookAhead } from "./look-ahead.ts";
 import { PushRate, type PushRateLimit } from "./push-rate.ts";
 import { type PushOptions, type PushResult, pushAhead, pushWalFile } from "./push.ts";
-import { fetchAfterPushes, UnderWay } from "./under-way.ts";
+import { fetchAfterPushes, fetchNearEnd, mayBeOvertaken, UnderWay } from "./under-way.ts";
 
 export interface IntakeOptions {
   /** The WAL directory of the cluster's server, where the daemon runs on its host. */
   readonly localWal?: LocalWal | undefined;
   /** Without it pushes come as fast as they can. */
   readonly pushRate?: PushRateLimit | undefined;
+  /** How long a fetch from a shared store waits for what newer segments may have overtaken. */
+  readonly overtakenMs?: number | undefined;
 }
+
+const OVERTAKEN_MS = 5000;
 
 export class Intake implements AsyncDisposable {
   readonly #cluster: ClusterArchive;
   readonly #source: LocalSource | undefined;
   readonly #log: Logger;
   readonly #underWay = new UnderWay();
+  readonly #overtakenMs: number;
   #rate: PushRate | undefined;
 
   constructor(cluster: ClusterArchive, options: IntakeOptions & { log: Logger }) {
     const { localWal, pushRate, log } = options;
     this.#cluster = cluster;
     this.#log = log;
+    this.#overtakenMs = options.overtakenMs ?? OVERTAKEN_MS;
     if (localWal !== undefined) this.#source = this.#sourceOf(localWal);
     this.limit(pushRate);
   }
@@ -53,7 +59,7 @@ export class Intake implements AsyncDisposable {
     return await this.#underWay.add(name, push);
   }
 
-  /** As `fetchAfterPushes`, of those that come in here. */
+  /** As `fetchAfterPushes`, of those that come in here; others may push to a shared store, too. */
   async fetchAfterPushes<T>(
     name: WalName,
     fetch: () => Promise<T>,
@@ -64,7 +70,11 @@ export class Intake implements AsyncDisposable {
       const asked = this.#underWay.of(name);
       return ahead === undefined ? asked : [...asked, ahead];
     };
-    return await fetchAfterPushes(pushes, fetch, options);
+    const fetchOnce = () => fetchAfterPushes(pushes, fetch, options);
+    const { store } = this.#cluster;
+    if (!store.isShared) return await fetchOnce();
+    const isNearEnd = () => mayBeOvertaken(this.#cluster.catalog, name);
+    return await fetchNearEnd(isNearEnd, fetchOnce, { ...options, patienceMs: this.#overtakenMs });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,7 +3,9 @@ import { setTimeout as delay } from "node:timers/promises";
 import { isFailure } from "../errors.ts";
 import { abortable } from "../lifecycle.ts";
 import type { Signalled } from "../store/store.ts";
+import type { Catalog } from "../wal/catalog.ts";
 import type { WalName } from "../wal/name.ts";
+import { segmentNumber } from "../wal/segment.ts";
 
 /** So long a fetch waits for a push of what it misses; then it is told what there is. */
 const WAIT_MS_MAX = 5000;
@@ -52,4 +54,39 @@ export async function fetchAfterPushes<T>(
     await abortable(Promise.race([Promise.allSettled(awaited), enough]), signal);
   }
   return await fetch();
+}
+
+/** As many as clients and daemons archive ahead of each other at the most. */
+const SIDE_BY_SIDE_MAX = 64;
+const LOOK_AGAIN_MS = 500;
+
+/**
+ * Runs a fetch, and for a while again where it misses a segment shortly before the newest one:
+ * another daemon may have its push under way, or die with it, and the archiver brings it again.
+ */
+export async function fetchNearEnd<T>(
+  isNearEnd: () => boolean,
+  fetch: () => Promise<T>,
+  { signal, patienceMs }: Signalled & { patienceMs: number },
+): Promise<T> {
+  const endMs = performance.now() + patienceMs;
+  for (;;) {
+    try {
+      return await fetch();
+    } catch (error) {
+      const isOver = performance.now() >= endMs;
+      if (isOver || !isFailure(error, "gap") || !isNearEnd()) throw error;
+    }
+    await delay(LOOK_AGAIN_MS, undefined, { signal });
+  }
+}
+
+/** Whether so few segments follow on the name's timeline that they may have overtaken it. */
+export function mayBeOvertaken(catalog: Catalog, name: WalName): boolean {
+  const size = catalog.segmentSizeBytes;
+  if (name.kind !== "segment" || size === undefined) return false;
+  const number = segmentNumber(name, size);
+  const ranges = catalog.segmentRanges().find(({ timeline }) => timeline === name.timeline)?.ranges;
+  const last = ranges?.at(-1)?.last;
+  return number !== undefined && last !== undefined && last - number <= SIDE_BY_SIDE_MAX;
 }

@@ -29,6 +29,8 @@ const BINDING = {
 export interface DaemonOptions {
   readonly policy?: Partial<RetentionPolicy>;
   readonly leaseMs?: number;
+  /** None without it: most tests know that nobody brings what is missing. */
+  readonly overtakenMs?: number;
   readonly configured?: boolean;
 }
 
@@ -58,6 +60,7 @@ export class Daemon implements AsyncDisposable {
       compressionLevel: 1,
       clusters: new Map(options.configured === false ? [] : [["main", main]]),
       leaseMs: options.leaseMs,
+      overtakenMs: options.overtakenMs ?? 0,
       signal,
     });
     return new Daemon(view, archive, logLines);

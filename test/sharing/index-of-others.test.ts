@@ -20,6 +20,21 @@ describe("what another daemon archives", () => {
     expect(await b.fetch(segmentText(5))).toBe("served");
   });
 
+  test("is waited for where the next ones were faster, and only there", async () => {
+    const store = await openStore();
+    await fill(store, segmentTexts(1, 3));
+    await using a = await Daemon.start(store);
+    await using b = await Daemon.start(store, { overtakenMs: 20_000 });
+    await a.push(segment(5));
+    const fetched = b.fetch(segmentText(4));
+    expect(await Promise.race([fetched, b.fetch(segmentText(5))])).toBe("served");
+    await a.push(segment(4));
+    expect(await fetched).toBe("served");
+
+    await a.push(segment(100));
+    expect(await b.fetch(segmentText(6))).toBe("gap");
+  });
+
   test("shows everywhere after a look, like what one daemon alone would say", async () => {
     const store = await openStore();
     await using a = await Daemon.start(store);
