@@ -105,7 +105,9 @@ export class RecoveringServer implements AsyncDisposable {
   }
 
   async remove(name: string): Promise<void> {
-    await rm(join(this.path, name), { recursive: true, force: true });
+    // Again where a prefetcher puts something into it meanwhile.
+    const patience = { maxRetries: 10, retryDelay: 10 };
+    await rm(join(this.path, name), { recursive: true, force: true, ...patience });
   }
 
   /** PostgreSQL's restore_command. */
