@@ -245,7 +245,11 @@ describe("what changes under our hands:", () => {
     try {
       await scene.start();
       await eventually("it is moved aside", () => scene.names().length === 0);
-      expect(scene.status.lastRejected).toMatchObject([{ reason: "not_a_file" }]);
+      // It is gone a moment before the spool has noted why.
+      const { lastRejected } = await eventually("it is noted", () => {
+        return scene.status.lastRejected.length > 0 && scene.status;
+      });
+      expect(lastRejected).toMatchObject([{ reason: "not_a_file" }]);
     } finally {
       server.close();
     }
