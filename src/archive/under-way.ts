@@ -77,7 +77,7 @@ export async function fetchNearEnd<T>(
       const isOver = performance.now() >= endMs;
       if (isOver || !isFailure(error, "gap") || !isNearEnd()) throw error;
     }
-    await delay(LOOK_AGAIN_MS, undefined, { signal });
+    await abortable(delay(LOOK_AGAIN_MS, undefined, { ref: false }), signal);
   }
 }
 

@@ -31,6 +31,13 @@ describe("what another daemon archives", () => {
     await a.push(segment(4));
     expect(await fetched).toBe("served");
 
+    await a.push(segment(7));
+    const caller = new AbortController();
+    const name = requireWalName(segmentText(6));
+    const left = b.archive.fetch("main", name, { signal: caller.signal });
+    setTimeout(() => caller.abort(new Error("the client left")), 50);
+    await expect(left).rejects.toThrow("the client left");
+
     await a.push(segment(100));
     expect(await b.fetch(segmentText(6))).toBe("gap");
   });
