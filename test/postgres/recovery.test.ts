@@ -113,7 +113,10 @@ describeScene("a recovery to the end of the WAL", (scene) => {
     recovered.launch();
     expect((await recovered.recoveryEnd()).kind).toBe("open");
     expect(await recovered.value(ROWS)).toBe(ALL_ROWS);
-    expect(readdirSync(recovered.walDirectory)).not.toContain(STOCK);
+    await recovered.eventually(
+      "nothing is left of the stock",
+      () => !readdirSync(recovered.walDirectory).includes(STOCK),
+    );
   });
 
   test("waits for a daemon that is back before the deadline, and then goes on", async () => {
