@@ -8,6 +8,7 @@ ARG POSTGRES=postgres:17.6-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /build
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci
 COPY bin bin
@@ -17,7 +18,7 @@ RUN npm run build
 # A database server with walarc's commands: docker build --target postgres .
 FROM ${POSTGRES} AS postgres
 COPY bin/walarc /opt/walarc/bin/walarc
-COPY --from=build /build/dist/walarc-client /opt/walarc/dist/walarc-client
+COPY --from=build /build/dist/walarc-client /build/dist/walarc-call /opt/walarc/dist/
 RUN ln -s /opt/walarc/bin/walarc /usr/local/bin/walarc && walarc --version
 
 FROM ${BASE} AS walarc

@@ -1,7 +1,7 @@
 /**
  * Builds dist/: walarc.cjs and client.cjs, which PostgreSQL starts for every WAL file and which are
- * small for that reason, commands.cjs with everything else but the AWS SDK, which is bucket.cjs, and
- * walarc-client, which needs no Node.
+ * small for that reason, commands.cjs with everything else but the AWS SDK, which is bucket.cjs,
+ * walarc-client, which needs no Node, and walarc-call, which asks whether a client is needed.
  * All are CommonJS: an ES module that imports Node's own modules by name starts 30 ms later.
  */
 import { execFileSync, spawnSync } from "node:child_process";
@@ -130,6 +130,7 @@ for (const { path, contents } of [...outputFiles, entry]) {
 }
 
 buildStandalone(standalone.outputFiles[0].contents);
+buildCall();
 
 /**
  * dist/walarc-client: the client and a runtime in one file, which starts in a fraction of Node's
@@ -162,6 +163,33 @@ function buildStandalone(code) {
     console.warn(`dist/walarc-client not built: ${error.message}`);
   } finally {
     rmSync(source, { force: true });
+    rmSync(temporary, { force: true });
+  }
+}
+
+/**
+ * dist/walarc-call: asks a process beside the server whether a call is done, before bin/walarc starts
+ * a client for it. Where it cannot be built or run, the client is started each time.
+ */
+function buildCall() {
+  const target = join(root, "dist/walarc-call");
+  const temporary = `${target}.${process.pid}`;
+  const source = join(root, "bin/walarc-call.c");
+  const flags = ["-O2", "-s", "-Wall", "-Wextra", "-Werror"];
+  try {
+    // Without libraries to load it starts in half the time; not everybody has them to link with.
+    try {
+      execFileSync("cc", [...flags, "-static", "-o", temporary, source], { stdio: "pipe" });
+    } catch {
+      execFileSync("cc", [...flags, "-o", temporary, source], { stdio: "pipe" });
+    }
+    execFileSync(temporary, ["no-such-place", "/bin/true", "push"], { stdio: "pipe" });
+    renameSync(temporary, target);
+  } catch (error) {
+    rmSync(target, { force: true });
+    const why = error.code === "ENOENT" ? "there is no C compiler (cc)" : error.message;
+    console.warn(`dist/walarc-call not built: ${why}; every call starts a client`);
+  } finally {
     rmSync(temporary, { force: true });
   }
 }

@@ -42,6 +42,7 @@ if (architecture === undefined) throw new Error(`no package for ${process.arch}`
 const CLIENT_FILES = [
   ["bin/walarc", `${HOME}/bin/walarc`, 0o755],
   ["dist/walarc-client", `${HOME}/dist/walarc-client`, 0o755],
+  ["dist/walarc-call", `${HOME}/dist/walarc-call`, 0o755],
   ["docs/man/walarc.1", "usr/share/man/man1/walarc.1", 0o644],
   ["config/completion/walarc.bash", "usr/share/bash-completion/completions/walarc", 0o644],
   ["LICENSE", "usr/share/doc/walarc-client/copyright", 0o644],

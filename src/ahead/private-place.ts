@@ -69,6 +69,11 @@ export class PrivatePlace {
     this.#directory = join(parent, key);
   }
 
+  /** Whether both are for the same purpose. */
+  is(other: PrivatePlace): boolean {
+    return this.#directory === other.#directory;
+  }
+
   pathOf(file: string): string {
     return join(this.#directory, file);
   }

@@ -37,7 +37,7 @@ export interface ShipOptions {
   readonly endpoint: Endpoint;
   readonly cluster: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** How much may be archived and not asked for. */
+  /** How much may be archived and not asked for; 0: nothing is sent, calls are only answered. */
   readonly limitBytes: number;
   readonly walDirectory: string;
   readonly signal: AbortSignal;
@@ -130,6 +130,7 @@ class Shipper {
       this.#askedAtMs = nowMs;
       this.#forget(asked, nowMs);
     }
+    if (this.#options.limitBytes === 0) return;
     const obstacle = this.#obstacle(asked);
     for (const name of this.#next(asked, nowMs)) {
       if (obstacle !== undefined && name.text >= obstacle) return;

@@ -58,14 +58,25 @@ export class Stock {
    * not look like that segment of this cluster is removed instead.
    */
   take(name: PlacedName, destination: string): number | undefined {
-    const path = this.pathOf(name);
+    const sizeBytes = this.offer(name);
+    if (sizeBytes === undefined) return undefined;
+    try {
+      renameSync(this.pathOf(name), destination);
+      return sizeBytes;
+    } catch {
+      this.place.discard(name.text);
+      return undefined;
+    }
+  }
+
+  /** As `take`, and leaves the rename to the caller. */
+  offer(name: PlacedName): number | undefined {
     let descriptor: number | undefined;
     try {
-      descriptor = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW);
+      descriptor = openSync(this.pathOf(name), constants.O_RDONLY | constants.O_NOFOLLOW);
       const sizeBytes = this.#check(name, descriptor);
       // Noted first: the prefetcher must not take it for one that is missing.
       this.note({ name, sizeBytes });
-      renameSync(path, destination);
       return sizeBytes;
     } catch {
       // Not there: the usual case. Or of no use, and then it is fetched as if it were not there.

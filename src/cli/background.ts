@@ -49,11 +49,20 @@ export async function startInBackground(
   const [, script = ""] = process.argv;
   // In the standalone client the script is within the executable.
   const program = script.startsWith("/$bunfs/") ? [] : [script];
-  const child = spawn(process.execPath, [...program, command, ...args], { stdio: "ignore" });
+  const child = spawn(process.execPath, [...program, command, ...args], {
+    stdio: "ignore",
+    env: enduring(process.env),
+  });
   child.once("error", () => {});
   child.unref();
   const identity = child.pid === undefined ? undefined : processIdentity(child.pid);
   if (identity !== undefined) place.entrust(identity);
+}
+
+/** Without what `bin/walarc` sets for a process that is over at once. */
+function enduring(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  const { BUN_JSC_useJIT: _jit, WALARC_WAITED_MS: _waited, ...rest } = environment;
+  return rest;
 }
 
 /**

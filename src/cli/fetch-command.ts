@@ -64,6 +64,11 @@ export async function fetchCommand(args: readonly string[]): Promise<number> {
   }
 }
 
+/** Of a call that names no deadline. */
+export function fetchTimeoutMs(destination: string): number {
+  return TIMEOUT_MS[settingOf(destination)];
+}
+
 function stopsOnError(line: CommandLine, setting: Setting): boolean {
   const choice = line.values["on-error"] ?? "auto";
   switch (choice) {

@@ -5,6 +5,7 @@
 import { basename, dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { contentIdentity, Ledger } from "../ahead/ledger.ts";
+import type { PrivatePlace } from "../ahead/private-place.ts";
 import { waitingSegments } from "../ahead/shipper.ts";
 import { parseWalName, type PlacedName } from "../wal/name.ts";
 import { isServerHere, purposeOf, startInBackground } from "./background.ts";
@@ -15,8 +16,8 @@ export const LOOK_AHEAD_BYTES = 256 * 1024 * 1024;
 /** Of fewer there is nothing to do side by side. */
 const WAITING_MIN = 2;
 const POLL_MS = 2;
-/** Of a call's time; with the rest it sends the file itself, should the shipper be stuck. */
-const PATIENCE = 0.5;
+/** Of a call's time; with the rest it does the work itself, should whoever is ahead be stuck. */
+export const PATIENCE = 0.5;
 
 export class LookAhead {
   readonly #ledger: Ledger;
@@ -37,6 +38,10 @@ export class LookAhead {
     const ledger = purpose && Ledger.in(walDirectory, purpose);
     const patienceMs = options.timeoutMs * PATIENCE;
     return ledger && new LookAhead(ledger, name, { walDirectory, patienceMs });
+  }
+
+  get place(): PrivatePlace {
+    return this.#ledger.place;
   }
 
   private constructor(
@@ -87,8 +92,12 @@ export class LookAhead {
     }
   }
 
-  /** After the file was sent: has those behind it archived, if there are any. */
-  async goOn(args: readonly string[]): Promise<void> {
+  /**
+   * After the file was archived: if there are others behind it, starts the process that has them
+   * archived ahead and answers the calls for them. Where the daemon reads the files itself, it does
+   * no more than answer.
+   */
+  async goOn(way: "sent" | "by-name", args: readonly string[]): Promise<void> {
     try {
       const { place } = this.#ledger;
       if (place.owner() !== undefined) return;
@@ -96,7 +105,8 @@ export class LookAhead {
       if (waiting.length < WAITING_MIN) return;
       place.prepare();
       this.#ledger.ask(this.#name.text);
-      await startInBackground("ship", args, place);
+      const nothing = ["--look-ahead", "0"];
+      await startInBackground("ship", way === "sent" ? args : [...args, ...nothing], place);
     } catch {
       // Then the next call tries.
     }

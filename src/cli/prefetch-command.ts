@@ -1,6 +1,8 @@
 import { dirname } from "node:path";
+import { attend } from "../ahead/attendant.ts";
 import { prefetch } from "../ahead/prefetcher.ts";
 import { Stock } from "../ahead/stock.ts";
+import { answerFetch } from "./attendant.ts";
 import { purposeOf, runInBackground } from "./background.ts";
 import { endpointOf } from "./endpoint.ts";
 import { FETCH_SHAPE } from "./fetch-command.ts";
@@ -19,6 +21,11 @@ export async function prefetchCommand(args: readonly string[]): Promise<number> 
     const purpose = purposeOf(options);
     const stock = purpose && Stock.in(walDirectory, purpose);
     if (stock === undefined) return;
+    using _attendant = attend({
+      place: stock.place,
+      identity,
+      answer: (call, signal) => answerFetch(call, { place: stock.place, signal }),
+    });
     await prefetch({
       stock,
       identity,

@@ -8,7 +8,7 @@ import { type CommandShape, parseCommandLine, resolveClientOptions } from "./opt
 import { pushFile } from "./push.ts";
 import { reportFailure } from "./report.ts";
 
-const TIMEOUT_MS = 60_000;
+export const PUSH_TIMEOUT_MS = 60_000;
 
 export const PUSH_SHAPE: CommandShape = {
   command: "push",
@@ -30,7 +30,7 @@ export async function pushCommand(args: readonly string[]): Promise<number> {
       return 0;
     }
     const options = await resolveClientOptions(line);
-    const { timeoutMs = TIMEOUT_MS } = options;
+    const { timeoutMs = PUSH_TIMEOUT_MS } = options;
     const lookAhead = LookAhead.for(path, { ...options, timeoutMs });
     const way = await pushFile(path, {
       endpoint: endpointOf(options),
@@ -38,8 +38,7 @@ export async function pushCommand(args: readonly string[]): Promise<number> {
       lookAhead,
       signal: deadlineSignal(timeoutMs, options.server),
     });
-    // A daemon that reads pg_wal itself looks ahead itself.
-    if (way === "sent") await lookAhead?.goOn(args);
+    if (way !== "ahead") await lookAhead?.goOn(way, args);
     return 0;
   } catch (error) {
     return reportFailure(what, error);

@@ -26,12 +26,12 @@ type PushWay = "ahead" | "by-name" | "sent";
  * retries: PostgreSQL does.
  */
 export async function pushFile(path: string, options: PushOptions): Promise<PushWay> {
-  const { lookAhead, signal } = options;
+  const { lookAhead } = options;
   const name = requireWalName(basename(path));
   const file = openSourceFile(path);
   try {
-    if (await lookAhead?.isArchived(file.descriptor, signal)) return "ahead";
-    if (await isPushedByName(name, path, { ...options, file })) return "by-name";
+    const way = await wayWithoutSending(name, { ...options, file });
+    if (way !== undefined) return way;
     await upload({ ...options, name, file, headers: identityHeader() });
     return "sent";
   } catch (error) {
@@ -40,6 +40,29 @@ export async function pushFile(path: string, options: PushOptions): Promise<Push
   } finally {
     closeSync(file.descriptor);
   }
+}
+
+/**
+ * As `pushFile`, as far as nothing need be sent for it. Resolves to false when the file has to be
+ * sent.
+ */
+export async function isPushedWithoutSending(path: string, options: PushOptions): Promise<boolean> {
+  const name = requireWalName(basename(path));
+  const file = openSourceFile(path);
+  try {
+    return (await wayWithoutSending(name, { ...options, file })) !== undefined;
+  } finally {
+    closeSync(file.descriptor);
+  }
+}
+
+async function wayWithoutSending(
+  name: WalName,
+  options: PushOptions & { readonly file: SourceFile },
+): Promise<"ahead" | "by-name" | undefined> {
+  const { lookAhead, file, signal } = options;
+  if (await lookAhead?.isArchived(file.descriptor, signal)) return "ahead";
+  return (await isPushedByName(name, file.path, options)) ? "by-name" : undefined;
 }
 
 /**

@@ -1,6 +1,8 @@
 import { dirname } from "node:path";
+import { attend } from "../ahead/attendant.ts";
 import { Ledger } from "../ahead/ledger.ts";
 import { ship } from "../ahead/shipper.ts";
+import { answerPush } from "./attendant.ts";
 import { purposeOf, runInBackground } from "./background.ts";
 import { endpointOf } from "./endpoint.ts";
 import { identityHeader } from "./identity.ts";
@@ -9,8 +11,9 @@ import { parseCommandLine, resolveClientOptions } from "./options.ts";
 import { PUSH_SHAPE } from "./push-command.ts";
 
 /**
- * `walarc ship`, no command for people: with its own arguments a `walarc push` starts it. Resolves
- * when the archiver stands still or the server is gone, to 0.
+ * `walarc ship`, no command for people: with its own arguments a `walarc push` starts it, with
+ * `--look-ahead 0` where nothing is to be sent. Resolves when the archiver stands still or the
+ * server is gone, to 0.
  */
 export async function shipCommand(args: readonly string[]): Promise<number> {
   return await runInBackground(async ({ identity, signal }) => {
@@ -20,6 +23,11 @@ export async function shipCommand(args: readonly string[]): Promise<number> {
     const purpose = purposeOf(options);
     const ledger = purpose && Ledger.in(walDirectory, purpose);
     if (ledger === undefined) return;
+    using _attendant = attend({
+      place: ledger.place,
+      identity,
+      answer: (call, signal) => answerPush(call, { place: ledger.place, signal }),
+    });
     await ship({
       ledger,
       identity,

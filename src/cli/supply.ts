@@ -6,6 +6,7 @@ import { lstatSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { isRecovering } from "../ahead/postmaster.ts";
+import type { PrivatePlace } from "../ahead/private-place.ts";
 import { Stock, type Taken } from "../ahead/stock.ts";
 import { parseWalName, type PlacedName } from "../wal/name.ts";
 import { segmentName, segmentNumber } from "../wal/segment.ts";
@@ -39,6 +40,10 @@ export class Supply {
     return stock && new Supply(stock, name, destination);
   }
 
+  get place(): PrivatePlace {
+    return this.#stock.place;
+  }
+
   private constructor(stock: Stock, name: PlacedName, destination: string) {
     this.#stock = stock;
     this.#name = name;
@@ -52,7 +57,8 @@ export class Supply {
   async deliver(args: readonly string[]): Promise<boolean> {
     try {
       requireReplaceable(this.#destination);
-      const sizeBytes = await this.#take();
+      const take = () => this.#stock.take(this.#name, this.#destination);
+      const sizeBytes = await this.#arrived(take, new AbortController().signal);
       const hasOwner = this.#stock.place.owner() !== undefined;
       if (sizeBytes === undefined) {
         // Of no use without the next ones, and nobody else would ever remove it.
@@ -66,6 +72,17 @@ export class Supply {
     }
   }
 
+  /**
+   * As `deliver`, by the process that fills the stock, for a caller that does the rename itself.
+   * Resolves to where the segment is, or `undefined` when it is to be fetched. Rejects with `local`
+   * where nothing may be put.
+   */
+  async offer(signal: AbortSignal): Promise<string | undefined> {
+    requireReplaceable(this.#destination);
+    const sizeBytes = await this.#arrived(() => this.#stock.offer(this.#name), signal);
+    return sizeBytes === undefined ? undefined : this.#stock.pathOf(this.#name);
+  }
+
   /** After the segment was fetched without the stock: goes on from there. */
   async follow(args: readonly string[]): Promise<void> {
     try {
@@ -77,18 +94,19 @@ export class Supply {
     }
   }
 
-  async #take(): Promise<number | undefined> {
+  /** What `take` returns, once nothing of the segment is on its way any more. */
+  async #arrived(take: () => number | undefined, signal: AbortSignal): Promise<number | undefined> {
     let [seenBytes, grownAtMs] = [-1, 0];
     for (;;) {
       // Asked first: what is whole a moment later is no part any more.
       const partBytes = this.#stock.partBytes(this.#name);
-      const sizeBytes = this.#stock.take(this.#name, this.#destination);
+      const sizeBytes = take();
       if (sizeBytes !== undefined || partBytes === undefined) return sizeBytes;
       const nowMs = performance.now();
       if (partBytes !== seenBytes) [seenBytes, grownAtMs] = [partBytes, nowMs];
       if (nowMs - grownAtMs > STANDSTILL_MS || this.#stock.place.owner() === undefined)
         return undefined;
-      await pause();
+      await delay(POLL_MS, undefined, { signal });
     }
   }
 
@@ -105,8 +123,4 @@ export class Supply {
     this.#stock.note(taken);
     await startInBackground("prefetch", args, this.#stock.place);
   }
-}
-
-async function pause(): Promise<void> {
-  await delay(POLL_MS, undefined, { signal: new AbortController().signal });
 }

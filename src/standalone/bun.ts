@@ -34,6 +34,7 @@ export interface BunApi {
   spawn(options: {
     readonly cmd: readonly string[];
     readonly stdio: readonly ["ignore", "ignore", "ignore"];
+    readonly env: NodeJS.ProcessEnv;
   }): { readonly pid: number; unref(): void };
   readonly CryptoHasher: new (algorithm: "sha256") => BunHasher;
 }

@@ -14,8 +14,8 @@ interface Child {
 export function spawn(
   command: string,
   args: readonly string[],
-  { stdio }: { readonly stdio: "ignore" },
+  { stdio, env }: { readonly stdio: "ignore"; readonly env: NodeJS.ProcessEnv },
 ): Child {
-  const child = Bun.spawn({ cmd: [command, ...args], stdio: [stdio, stdio, stdio] });
+  const child = Bun.spawn({ cmd: [command, ...args], stdio: [stdio, stdio, stdio], env });
   return { pid: child.pid, unref: () => child.unref(), once: () => {} };
 }

@@ -2,7 +2,7 @@
  * Stands in for `node:net`: of its sockets what an exchange uses, on the runtime's own ones. They
  * cost a third to load, and hand over all that was received before they tell of a reset.
  */
-import type { OnReadOpts } from "node:net";
+import type { OnReadOpts, Server, Socket } from "node:net";
 import type { BunApi, BunSocket } from "./bun.ts";
 
 declare const Bun: BunApi;
@@ -22,6 +22,11 @@ export function connect(options: ConnectOptions): Connection {
 /** 4, 6, or 0 for what is no address. */
 export function isIP(text: string): number {
   return process.getBuiltinModule("node:net").isIP(text);
+}
+
+/** Few processes need one, and they live longer than it takes to load. */
+export function createServer(onConnection: (socket: Socket) => void): Server {
+  return process.getBuiltinModule("node:net").createServer(onConnection);
 }
 
 class Connection {

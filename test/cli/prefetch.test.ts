@@ -1,4 +1,4 @@
-import { copyFile, rename, truncate } from "node:fs/promises";
+import { copyFile, rename, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { STOP_STATUS } from "../../src/errors.ts";
@@ -140,6 +140,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
       await using server = await RecoveringServer.start(scene);
       await server.fetch(ONE, archive.url);
       await server.stocked(TWO);
+      await rm(server.stockPath("calls"), { force: true }); // Of another boot nobody is there.
       const boot = `${scene.newPath()}.boot`;
       await scene.workspace.writeFile(boot, "00000000-0000-4000-8000-000000000000\n");
       const { uid, gid } = scene.workspace.account;

@@ -7,7 +7,10 @@ import { FaultServer, type Fault } from "./fault-server.ts";
 import { type Installation, installWalarc } from "./installation.ts";
 import { Workspace } from "./workspace.ts";
 
-/** What runs push and fetch: Node, and the standalone client where it could be built. */
+/**
+ * What runs push and fetch: Node alone; and the standalone client where it could be built, with
+ * what asks an attendant before it.
+ */
 export type Runtime = "node" | "standalone";
 
 const STANDALONE = fileURLToPath(new URL("../../dist/walarc-client", import.meta.url));
@@ -43,8 +46,9 @@ export class ClientScene implements AsyncDisposable {
   static async create(runtime?: Runtime): Promise<ClientScene> {
     const workspace = await Workspace.create();
     const installation = await installWalarc(workspace);
-    const standalone = join(installation.walarc, "../../dist/walarc-client");
-    if (runtime === "node") await rm(standalone, { force: true });
+    for (const program of runtime === "node" ? ["walarc-client", "walarc-call"] : []) {
+      await rm(join(installation.walarc, "../../dist", program), { force: true });
+    }
     return new ClientScene(workspace, installation);
   }
 

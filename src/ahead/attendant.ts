@@ -1,0 +1,108 @@
+/**
+ * The attendant: what a process beside the server does for the calls that PostgreSQL makes
+ * meanwhile. `bin/walarc-call.c` asks it, over a socket in the process's private place, whether a
+ * call is done; to ask costs a tenth of what it takes to start a client. It never refuses and never
+ * fails anybody: what it does not say to be done, the client does.
+ */
+import { statSync } from "node:fs";
+import { createServer, type Server, type Socket } from "node:net";
+import type { PrivatePlace } from "./private-place.ts";
+
+/** A call as PostgreSQL made it, in our working directory. */
+export interface Call {
+  /** The command first. */
+  readonly args: readonly string[];
+  /** The variables `WALARC_*`. */
+  readonly environment: Readonly<Record<string, string>>;
+}
+
+/** It is done; or it will be, by a rename that the caller does; or it is for the client to do. */
+export type CallAnswer = "done" | { readonly from: string; readonly to: string } | "not-by-me";
+
+export interface AttendOptions {
+  readonly place: PrivatePlace;
+  /** This process, as `processIdentity` says it: only the owner of the place has a say. */
+  readonly identity: string;
+  /** What it rejects with is for the client to find out. The signal aborts when the caller goes. */
+  readonly answer: (call: Call, signal: AbortSignal) => Promise<CallAnswer>;
+}
+
+const SOCKET = "calls";
+const CALL_BYTES_MAX = 65_536;
+const LENGTH_BYTES = 4;
+/** The caller gives up after five of them. */
+const SIGN_OF_LIFE_MS = 200;
+/** What stands for bytes that are no UTF-8. A name with them is not the name that was meant. */
+const UNREADABLE = "\ufffd";
+
+/** Attends to calls until the result is disposed. Without a socket nobody asks; nothing fails. */
+export function attend(options: AttendOptions): Disposable {
+  const server = createServer((socket) => converse(socket, options));
+  server.on("error", () => {}); // As if there were none.
+  server.listen(options.place.pathOf(SOCKET));
+  return { [Symbol.dispose]: () => close(server) };
+}
+
+function close(server: Server): void {
+  server.close(() => {});
+}
+
+function converse(socket: Socket, options: AttendOptions): void {
+  const gone = new AbortController();
+  const pieces: Buffer[] = [];
+  let isAsked = false;
+  socket.on("error", () => gone.abort());
+  socket.on("close", () => gone.abort());
+  socket.on("data", (bytes: Buffer) => {
+    if (isAsked) return;
+    pieces.push(bytes);
+    const call = callIn(Buffer.concat(pieces));
+    if (call === "incomplete") return;
+    isAsked = true;
+    void reply(socket, call, { ...options, signal: gone.signal });
+  });
+}
+
+async function reply(
+  socket: Socket,
+  call: Call | undefined,
+  { place, identity, answer, signal }: AttendOptions & { readonly signal: AbortSignal },
+): Promise<void> {
+  const alive = setInterval(() => socket.write("."), SIGN_OF_LIFE_MS);
+  let word = "n";
+  try {
+    const said = call === undefined ? "not-by-me" : await answer(call, signal);
+    // A successor's word counts now, not ours.
+    if (said !== "not-by-me" && place.isOwnedBy(identity)) {
+      word = said === "done" ? "y" : `r${said.from}\0${said.to}\0`;
+    }
+  } catch {
+    // The client meets the same, and tells what it is.
+  } finally {
+    clearInterval(alive);
+  }
+  socket.end(word);
+}
+
+/** `undefined` for what is no call of this directory. */
+function callIn(bytes: Buffer): Call | "incomplete" | undefined {
+  if (bytes.length < LENGTH_BYTES) return "incomplete";
+  const length = bytes.readUInt32LE(0);
+  if (length > CALL_BYTES_MAX) return undefined;
+  if (bytes.length < LENGTH_BYTES + length) return "incomplete";
+  const texts = bytes.toString("utf8", LENGTH_BYTES, LENGTH_BYTES + length).split("\0");
+  const [directory, ...rest] = texts.slice(0, -1);
+  const endOfArgs = rest.indexOf("");
+  const isReadable = !rest.some((text) => text.includes(UNREADABLE));
+  if (directory !== workingDirectory() || endOfArgs < 0 || !isReadable) return undefined;
+  const variables = rest.slice(endOfArgs + 1).map((text) => {
+    const at = text.indexOf("=");
+    return [text.slice(0, at), text.slice(at + 1)] as const;
+  });
+  return { args: rest.slice(0, endOfArgs), environment: Object.fromEntries(variables) };
+}
+
+function workingDirectory(): string {
+  const { dev, ino } = statSync(".", { bigint: true });
+  return `${dev}:${ino}`;
+}
