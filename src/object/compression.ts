@@ -13,9 +13,20 @@ const TUNED_FOR_WAL = {
   [constants.ZSTD_c_windowLog]: 21,
 };
 
+/**
+ * Node takes a value of -1 for one that was not given, so that level -1 would be 3. The levels below
+ * zero differ in one parameter alone, which is their number without its sign (zstd: row 0 of
+ * ZSTD_defaultCParameters).
+ */
+const LEVEL_MINUS_1 = {
+  [constants.ZSTD_c_compressionLevel]: -2,
+  [constants.ZSTD_c_targetLength]: 1,
+};
+
 function paramsOf(compressionLevel: number): NonNullable<ZstdOptions["params"]> {
   return {
     [constants.ZSTD_c_compressionLevel]: compressionLevel,
+    ...(compressionLevel === -1 ? LEVEL_MINUS_1 : {}),
     [constants.ZSTD_c_checksumFlag]: 1,
     ...(FAST_LEVELS.has(compressionLevel) ? TUNED_FOR_WAL : {}),
   };

@@ -12,6 +12,7 @@ import {
 import type { OpenObject } from "../../src/store/store.ts";
 import { WalarcError } from "../../src/errors.ts";
 import { FrameWalk } from "../../src/object/zstd-frame.ts";
+import { Chance } from "../support/chance.ts";
 
 const NAME = "00000001000000000000000A";
 const budget = () => new MemoryBudget(64 * 1024 * 1024);
@@ -27,7 +28,7 @@ async function* inChunks(bytes: Buffer, chunkBytes: number): AsyncGenerator<Buff
   for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
 }
 
-async function encode(bytes: Buffer, chunkBytes = 65_536): Promise<Buffer> {
+async function encode(bytes: Buffer, chunkBytes = 65_536, compressionLevel = 1): Promise<Buffer> {
   const describe = (digest: PlainDigest) => ({
     name: NAME,
     ...digest,
@@ -35,7 +36,7 @@ async function encode(bytes: Buffer, chunkBytes = 65_536): Promise<Buffer> {
     timeline: 1,
     archivedAt: "2026-11-21T12:00:00.000Z",
   });
-  const options = { compressionLevel: 1, sizeBytes: bytes.length, describe };
+  const options = { compressionLevel, sizeBytes: bytes.length, describe };
   return Buffer.concat(await Array.fromAsync(encodeObject(inChunks(bytes, chunkBytes), options)));
 }
 
@@ -72,6 +73,21 @@ test.each([1, 40, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES
     expect((await readBack(stored, { proof: "content" })).equals(bytes)).toBe(true);
   },
 );
+
+test.each([-7, -2, -1, 3])("level %i is what zstd itself does at it", async (level) => {
+  const chance = new Chance(1);
+  const words = Array.from({ length: 500 }, () => chance.below(1e9).toString(36));
+  const text = Array.from({ length: 120_000 }, () => words[chance.below(words.length)]);
+  const bytes = Buffer.from(text.join(" "));
+  const option = level < 0 ? `--fast=${-level}` : `-${level}`;
+  const wanted = execFileSync("zstd", ["--quiet", option], { input: bytes }).length;
+  for (const chunkBytes of [65_536, bytes.length]) {
+    const stored = await encode(bytes, chunkBytes, level);
+    expect((await readBack(stored)).equals(bytes)).toBe(true);
+    // With its metadata, some hundred bytes.
+    expect(Math.abs(stored.length / wanted - 1)).toBeLessThan(0.005);
+  }
+});
 
 test("objects encoded at the same time keep to their own content, though they share memory", async () => {
   const contents = Array.from({ length: 64 }, (_, at) => content(BLOCK_BYTES - at));
