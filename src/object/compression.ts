@@ -14,8 +14,8 @@ const TUNED_FOR_WAL = {
 };
 
 /**
- * Node takes a value of -1 for one that was not given, so that level -1 would be 3. The levels below
- * zero differ in one parameter alone, which is their number without its sign (zstd: row 0 of
+ * Node takes a value of -1 for one that was not given, so that level -1 would be 3. The levels
+ * below zero differ in one parameter alone, which is their number without its sign (zstd: row 0 of
  * ZSTD_defaultCParameters).
  */
 const LEVEL_MINUS_1 = {

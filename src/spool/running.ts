@@ -32,7 +32,7 @@ export async function startSpool(options: SpoolOptions): Promise<RunningSpool> {
     async (signal) => {
       clearTimeout(alarm);
       await spool.step(signal);
-      if (spool.dueInMs < LOOK_MS) alarm = setTimeout(ring, spool.dueInMs + 1);
+      if (spool.dueInMs < LOOK_MS) alarm = setTimeout(ring, Math.max(0, spool.dueInMs) + 1);
       // Not before a backlog is drained: to begin with, the watcher reads the whole directory.
       if (isWatched || signal.aborted) return;
       isWatched = true;

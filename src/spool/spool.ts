@@ -38,6 +38,8 @@ export class Spool implements Disposable {
   readonly #report = new SpoolReport();
   #rejectedChangedNs: bigint | undefined;
   #startedAtMs = 0;
+  /** When it was last asked what is ripe: what has become so since is still to be done. */
+  #askedAtMs = 0;
   #isUnderWay = false;
   /** Held from the first step that finds the directory usable. */
   #lock: Disposable | undefined;
@@ -119,8 +121,7 @@ export class Spool implements Disposable {
 
   /** When there will be something to do even if nothing happens, in ms from now. */
   get dueInMs(): number {
-    const now = performance.now();
-    return this.#candidates.nextDueMs(now) - now;
+    return this.#candidates.nextDueMs(this.#askedAtMs) - performance.now();
   }
 
   /** Room on the spool's own disk; `undefined` before it was asked. */
@@ -171,7 +172,8 @@ export class Spool implements Disposable {
 
   /** Deals with what is ripe, history files before anything else is begun. */
   async #act(signal: AbortSignal): Promise<void> {
-    const ripe = this.#candidates.ripe(performance.now());
+    this.#askedAtMs = performance.now();
+    const ripe = this.#candidates.ripe(this.#askedAtMs);
     const isHistory = ({ name }: Candidate) => name.kind === "wal" && name.wal.kind === "history";
     const endMs = performance.now() + Math.max(DRAIN_MS_MIN, DRAIN_PER_SCAN * this.#scanTookMs);
     const goesOn = () => performance.now() < endMs;

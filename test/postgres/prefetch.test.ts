@@ -4,7 +4,7 @@ import { beforeAll, expect, test } from "vitest";
 import type { WalarcDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import type { PostgresCluster } from "../support/postgres.ts";
-import { isRunning } from "../support/recovering-server.ts";
+import { isRunning, killIfRunning } from "../support/recovering-server.ts";
 import { RestoreGate } from "../support/restore-gate.ts";
 import { describeScene } from "../support/scene.ts";
 
@@ -86,7 +86,8 @@ describeScene("with segments fetched ahead of it", (scene) => {
     });
     expect(standby.log()).toContain('restored log file "00000002.history" from archive');
 
-    const prefetcher = hasStock(standby) ? await prefetcherOf(standby) : 0;
+    // It may have gone by itself meanwhile.
+    const prefetcher = prefetchersIn(standby)[0] ?? 0;
     await standby.stop();
     await eventually("nothing of it is left", () => !isRunning(prefetcher) && !hasStock(standby));
   });
@@ -105,10 +106,7 @@ describeScene("with segments fetched ahead of it", (scene) => {
     const over = new AbortController();
     void end.finally(() => over.abort()).catch(() => undefined);
     while (!over.signal.aborted) {
-      for (const pid of prefetchersIn(recovered)) {
-        process.kill(pid, "SIGKILL");
-        killed += 1;
-      }
+      for (const pid of prefetchersIn(recovered)) if (killIfRunning(pid)) killed += 1;
       if (killed === 2) {
         killed += 1;
         await daemon.kill();

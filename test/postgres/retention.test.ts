@@ -72,11 +72,16 @@ conninfo = "host='${socket}' port=5432 user=postgres dbname=postgres"
     reporting = await standbyThatReports(firstBackup, "reporting");
     await advance(asked);
     await advance(reporting);
-    const { standbys } = await list();
-    expect(standbys).toMatchObject([
-      { name: "asked", source: "sql", restartPoint: await restartPointOf(asked) },
-      { name: "reporting", source: "report", restartPoint: await restartPointOf(reporting) },
-    ]);
+    // A standby takes restart points by itself, too, and is asked anew a moment later.
+    await eventually("both are known", async () => {
+      const points = [await restartPointOf(asked), await restartPointOf(reporting)];
+      const { standbys } = await list();
+      expect(standbys).toMatchObject([
+        { name: "asked", source: "sql", restartPoint: points[0] },
+        { name: "reporting", source: "report", restartPoint: points[1] },
+      ]);
+      return true;
+    });
     await eventually("what is older than the backup is gone", async () => {
       const { horizon, heldBy } = await status();
       const [oldest] = await archived();
@@ -117,8 +122,7 @@ conninfo = "host='${socket}' port=5432 user=postgres dbname=postgres"
   });
 
   test("one standby stands still while 50 prunes follow the other through a load", async () => {
-    await reporting.query("select pg_wal_replay_pause()");
-    const stuckAt = await restartPointOf(reporting);
+    const stuckAt = await standStill(reporting);
     // Supersedes the first backup, whose claim ends.
     await primary.baseBackup(scene().workspace.path("backup-2"), "none");
     for (let round = 0; round < 5; round += 1) {
@@ -196,12 +200,30 @@ conninfo = "host='${socket}' port=5432 user=postgres dbname=postgres"
     await upstream.query("checkpoint");
     await standby.replayed(await upstream.archiveEverything());
     await standby.query("checkpoint");
-    const restartPoint = await restartPointOf(standby);
-    await standby.eventually(`the daemon knows its restart point ${restartPoint}`, async () => {
+    await known(standby);
+  }
+
+  /** Pauses its replay; its restart point from then on, once the daemon knows it. */
+  async function standStill(standby: PostgresCluster): Promise<string> {
+    await standby.query("select pg_wal_replay_pause()");
+    await standby.eventually("its replay is paused", async () => {
+      return (await standby.value("select pg_get_wal_replay_pause_state()")) === "paused";
+    });
+    // What it could still have made of it by itself, it makes now.
+    await standby.query("checkpoint");
+    return known(standby);
+  }
+
+  /** Its restart point, once the daemon knows it. It may take another one meanwhile. */
+  async function known(standby: PostgresCluster): Promise<string> {
+    return standby.eventually("the daemon knows its restart point", async () => {
+      const restartPoint = await restartPointOf(standby);
       const { standbys } = await list();
-      return standbys.some((one) => {
-        return one.name === standby.name && one.restartPoint === restartPoint;
-      });
+      return (
+        standbys.some((one) => {
+          return one.name === standby.name && one.restartPoint === restartPoint;
+        }) && restartPoint
+      );
     });
   }
 

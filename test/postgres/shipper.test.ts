@@ -8,7 +8,7 @@ import type { WalarcDaemon } from "../support/daemon.ts";
 import { eventually } from "../support/eventually.ts";
 import { sha256Of } from "../support/faults.ts";
 import type { PostgresCluster } from "../support/postgres.ts";
-import { isRunning } from "../support/recovering-server.ts";
+import { isRunning, killIfRunning } from "../support/recovering-server.ts";
 import { describeScene } from "../support/scene.ts";
 import { MIB } from "../support/wal-maker.ts";
 
@@ -48,7 +48,7 @@ describeScene("a backlog for a daemon on another host", (scene) => {
       const shipper = shipperOf(primary);
       if (shipper !== undefined && !killed.has(shipper) && killed.size < 3) {
         killed.add(shipper);
-        process.kill(shipper, "SIGKILL");
+        killIfRunning(shipper);
         if (killed.size === 2) {
           await daemon.kill();
           await daemon.start();

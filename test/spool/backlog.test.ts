@@ -120,8 +120,10 @@ describeFaults("a full disk", { needs: ["root", "ext4"] }, () => {
     expect(scene.names().length).toBeGreaterThan(5);
     expect(scene.status.problem).toMatch(/no space is left/);
     expect(scene.rejected()).toEqual([]);
-    const kept = scene.names();
-    for (const name of kept) expect(await scene.archived(name)).toBeUndefined();
+    // Asked in this order: while it tries again, one may still find room.
+    for (const { name } of files) {
+      if ((await scene.archived(name)) === undefined) expect(scene.names()).toContain(name);
+    }
     rmSync(ballast);
     await scene.drained(60_000);
     for (const { name, bytes } of files) {

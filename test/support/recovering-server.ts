@@ -184,6 +184,16 @@ export function isRunning(pid: number): boolean {
   }
 }
 
+/** Kills the process unless it ends by itself just now; whether it was there. */
+export function killIfRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, "SIGKILL");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    return false;
+  }
+}
+
 function nameIn(head: string): string {
   return /^GET \/v1\/clusters\/[^/]+\/wal\/(\S+) /.exec(head)?.[1] ?? "";
 }

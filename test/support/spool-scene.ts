@@ -136,10 +136,18 @@ export class SpoolScene implements AsyncDisposable {
     }
   }
 
-  /** Resolves when the spool is empty and everything about it is told. */
+  /**
+   * Resolves when the spool is empty and has told everything about it: a file is gone from the
+   * directory a moment before the spool has counted that.
+   */
   async drained(deadlineMs = 30_000): Promise<void> {
     let emptyLooks = 0;
-    const isEmpty = () => this.names().length === 0 && !this.rejected().some(isHidden);
+    const isEmpty = () => {
+      const { files, rejected, problem } = this.status;
+      const setAside = this.rejected();
+      if (this.names().length > 0 || setAside.some(isHidden)) return false;
+      return files === 0 && rejected === setAside.length && problem === null;
+    };
     const look = () => {
       emptyLooks = isEmpty() ? emptyLooks + 1 : 0;
       return emptyLooks > 1;
@@ -156,7 +164,7 @@ export class SpoolScene implements AsyncDisposable {
     const lines = this.lines
       .slice(-20)
       .map((line) => `${String(line["message"])} ${describe(line)}`);
-    return [...this.names().slice(0, 20), ...lines].join("\n");
+    return [...this.names().slice(0, 20), ...lines, JSON.stringify(this.status)].join("\n");
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

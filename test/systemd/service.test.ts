@@ -225,6 +225,7 @@ ExecStart=\nExecStart=/bin/true\nExecStop=\nExecStop=/bin/sleep 0.5\nPIDFile=\nT
     for (const target of ["none", "both", "none"]) {
       await host.require("systemctl", "isolate", `${target}.target`);
     }
+    await host.require("journalctl", "--sync");
     const told = await host.require("journalctl", "--no-pager", "-o", "cat", "-t", "systemd");
     const last = (what: string) => told.lastIndexOf(what);
     const [walarc, cluster] = ["walarc.service", "postgresql@15-main.service"];
