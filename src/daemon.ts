@@ -61,8 +61,12 @@ export async function startDaemon(config: Config, { log }: { log: Logger }): Pro
   const readiness = new ReadinessProbe({
     store,
     others: () => [
-      ...lanes.sick().map((subject) => `storage of ${subject} does not answer`),
-      ...archive.loadingClusters().map((name) => `cluster "${name}" is still being read`),
+      ...lanes.sick().map(({ subject, cluster }) => {
+        return { text: `storage of ${subject} does not answer`, cluster };
+      }),
+      ...archive.loadingClusters().map((cluster) => {
+        return { text: `cluster "${cluster}" is still being read`, cluster };
+      }),
       ...spools.reasons(),
     ],
   });

@@ -1,7 +1,7 @@
 /** The spools of a daemon: what they drain into, and their coming and going while it serves. */
 import type { Logger } from "pino";
 import type { Archive } from "./archive/archive.ts";
-import { roomReasons } from "./archive/readiness.ts";
+import { type Reason, roomReasons } from "./archive/readiness.ts";
 import type { SpoolConfig } from "./config/config.ts";
 import { requireApart } from "./spool/apart.ts";
 import { SpoolDirectory } from "./spool/directory.ts";
@@ -69,8 +69,10 @@ export class Spools implements AsyncDisposable {
   }
 
   /** Why the daemon is not ready, as far as spools are concerned. */
-  reasons(): string[] {
-    return [...this.byCluster.values()].flat().flatMap(reasonsOf);
+  reasons(): Reason[] {
+    return [...this.byCluster].flatMap(([cluster, spools]) => {
+      return spools.flatMap(reasonsOf).map((text) => ({ text, cluster }));
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -4,14 +4,31 @@ import type { Signalled, Store, StoreRoom } from "../store/store.ts";
 
 export interface Readiness {
   readonly ready: boolean;
-  /** What an operator has to look at, one sentence each. */
-  readonly reasons: readonly string[];
+  readonly reasons: readonly Reason[];
+}
+
+/** Something that an operator has to look at. */
+export interface Reason {
+  /** In a sentence. */
+  readonly text: string;
+  /** Where it concerns that one alone: only for those who may read it. */
+  readonly cluster?: string | undefined;
+}
+
+/** The sentences for somebody who may read these clusters; of others he learns no names. */
+export function reasonsFor(
+  { reasons }: Readiness,
+  isVisible: (cluster: string) => boolean,
+): string[] {
+  const isShown = ({ cluster }: Reason) => cluster === undefined || isVisible(cluster);
+  const shown = reasons.filter(isShown).map(({ text }) => text);
+  return shown.length === reasons.length ? shown : [...shown, "another cluster is not ready"];
 }
 
 export interface ReadinessOptions {
   readonly store: Pick<Store, "probe">;
   /** Reasons that others know of, such as clusters still loading. */
-  readonly others: () => readonly string[];
+  readonly others: () => readonly Reason[];
 }
 
 /** A probe that has been under way for longer than this is a reason of its own. */
@@ -50,7 +67,8 @@ export class ReadinessProbe {
   }
 
   readiness(): Readiness {
-    const reasons = [...this.#reasons, ...this.#silence(), ...this.#options.others()];
+    const own = [...this.#reasons, ...this.#silence()].map((text) => ({ text }));
+    const reasons = [...own, ...this.#options.others()];
     return { ready: reasons.length === 0, reasons };
   }
 

@@ -43,9 +43,10 @@ export function startLifeSigns(
 export function statusLine({ listeners, readiness }: Living): string {
   const { ready, reasons } = readiness();
   const { socket, listen, isEncrypted } = listeners;
+  const why = reasons.map(({ text }) => text).join("; ");
   const tcp = listen !== undefined && isEncrypted === true ? `${listen} (TLS)` : listen;
   const where = [socket, tcp].filter((one) => one !== undefined).join(" and ");
-  return ready ? `serving on ${where}` : `serving on ${where}; not ready: ${reasons.join("; ")}`;
+  return ready ? `serving on ${where}` : `serving on ${where}; not ready: ${why}`;
 }
 
 /** Rejects with `unreachable` when the daemon does not say in time that it is well. */

@@ -1,5 +1,6 @@
 /** For monitoring, and for people with a browser. */
 import type { FastifyInstance } from "fastify";
+import { reasonsFor } from "../archive/readiness.ts";
 import { goneSignal } from "./answer.ts";
 import { jsonBody, type Operation } from "./api.ts";
 import { HEALTH, READY } from "./api-schemas.ts";
@@ -42,9 +43,12 @@ export async function operationsRoutes(server: FastifyInstance, parts: RoutePart
   // Not logged: a probe asks every few seconds, and who turned red has said so. Why it is red may
   // name clusters and paths, so that is for readers.
   server.get("/readyz", { config: { api: READYZ } }, async (request, reply) => {
-    const { ready, reasons } = readiness();
-    if (ready) return { ready };
-    const why = mayRead(access.callerOf(request.raw)) ? `: ${reasons.join("; ")}` : "";
+    const now = readiness();
+    if (now.ready) return { ready: true };
+    const caller = access.callerOf(request.raw);
+    const why = mayRead(caller)
+      ? `: ${reasonsFor(now, requireSomewhere(caller, "read")).join("; ")}`
+      : "";
     return sendProblem(reply, new WalarcError("store-failed", `not ready${why}`));
   });
 
@@ -61,7 +65,7 @@ export async function operationsRoutes(server: FastifyInstance, parts: RoutePart
       .type("text/html; charset=utf-8")
       .header("content-security-policy", STATUS_PAGE_POLICY)
       .header("referrer-policy", "no-referrer")
-      .send(statusPage({ clusters, readiness: readiness() }));
+      .send(statusPage({ clusters, reasons: reasonsFor(readiness(), isVisible) }));
   });
 }
 

@@ -1,6 +1,5 @@
 /** The page for a person who wants to know whether all is well. No scripts, nothing loaded. */
 import { createHash } from "node:crypto";
-import type { Readiness } from "../archive/readiness.ts";
 import type { ClusterStatus } from "../archive/status.ts";
 import type { ClusterTrouble } from "./cluster-routes.ts";
 
@@ -26,12 +25,14 @@ export const STATUS_PAGE_POLICY = [
 
 export function statusPage(options: {
   clusters: readonly (ClusterStatus | ClusterTrouble)[];
-  readiness: Readiness;
+  /** Why nothing can be archived; none where it can. */
+  reasons: readonly string[];
 }): string {
-  const { clusters, readiness } = options;
-  const state = readiness.ready
-    ? html`<p>Ready to archive.</p>`
-    : html`<p class="bad">Not ready: ${readiness.reasons.join("; ")}</p>`;
+  const { clusters, reasons } = options;
+  const state =
+    reasons.length === 0
+      ? html`<p>Ready to archive.</p>`
+      : html`<p class="bad">Not ready: ${reasons.join("; ")}</p>`;
   const sections = clusters.map((status) =>
     "problem" in status ? troubleSection(status) : clusterSection(status),
   );

@@ -34,9 +34,10 @@ export class LanedStore implements Store {
     this.#options = { ...DEFAULTS, ...options };
   }
 
-  /** What does not answer now, for people: `cluster "main"`, `the probe`. */
-  sick(): string[] {
-    return [...this.#lanes].filter(([, lane]) => lane.isSick).map(([subject]) => subject);
+  /** What does not answer now, for people: `cluster "main"`, `the probe`; and whose it is. */
+  sick(): { subject: string; cluster: string | undefined }[] {
+    const sick = [...this.#lanes].filter(([, lane]) => lane.isSick);
+    return sick.map(([subject]) => ({ subject, cluster: clusterIn(subject) }));
   }
 
   async stat(key: string, options: Signalled): Promise<StoredObject | undefined> {
@@ -175,6 +176,10 @@ class LanedUse implements AsyncDisposable {
 
 function subjectOf(cluster: string): string {
   return `cluster "${cluster}"`;
+}
+
+function clusterIn(subject: string): string | undefined {
+  return /^cluster "(.*)"$/.exec(subject)?.[1];
 }
 
 async function take(listing: AsyncIterator<ListedObject>): Promise<ListedObject[]> {

@@ -101,7 +101,7 @@ describe("a sign of life", () => {
     const tls = { listen: "127.0.0.1:8417", isEncrypted: true };
     const overTls = statusLine({ listeners: tls, readiness: () => READY });
     expect(overTls).toBe("serving on 127.0.0.1:8417 (TLS)");
-    const reasons = ["the store is full", "the spool stands still"];
+    const reasons = [{ text: "the store is full" }, { text: "the spool stands still" }];
     const readiness = () => ({ ready: false, reasons });
     expect(statusLine({ listeners, readiness })).toBe(
       `${where}; not ready: the store is full; the spool stands still`,

@@ -83,7 +83,7 @@ describe("over TCP", () => {
 
   test("why the server is not ready is told to readers only", async () => {
     await using scene = await HttpScene.open({ tokens: TOKENS });
-    scene.readiness = { ready: false, reasons: ["/var/lib/secret is full"] };
+    scene.readiness = { ready: false, reasons: [{ text: "/var/lib/secret is full" }] };
     for (const [caller, isTold] of [
       ["nobody", false],
       ["pusher", false],
@@ -93,6 +93,26 @@ describe("over TCP", () => {
       const answer = await scene.ask({ path: "/readyz", headers });
       expect([answer.status, answer.body.toString().includes("secret")]).toEqual([503, isTold]);
     }
+  });
+
+  test("of a cluster that a reader may not read he learns no more than that there is trouble", async () => {
+    await using scene = await HttpScene.open({ tokens: TOKENS });
+    const reasons = [
+      { text: "the disk is slow" },
+      { text: "storage of main does not answer", cluster: "main" },
+      { text: 'cluster "payroll" is still being read', cluster: "payroll" },
+      { text: "/srv/payroll is gone", cluster: "payroll" },
+    ];
+    scene.readiness = { ready: false, reasons };
+    const headers = { authorization: "Bearer walarc_reader" };
+    const told = "the disk is slow; storage of main does not answer; another cluster is not ready";
+    const answer = await scene.ask({ path: "/readyz", headers });
+    expect(problemOf(answer).detail).toBe(`not ready: ${told}`);
+    const page = await scene.ask({ path: "/", headers });
+    expect(page.body.toString()).toContain(`Not ready: ${told}<`);
+    expect(page.body.toString()).not.toContain("payroll");
+    const everything = await scene.ask({ path: "/readyz", over: "unix" });
+    expect(problemOf(everything).detail).toContain("/srv/payroll is gone");
   });
 
   test("denied pushes and fetches are counted and logged", async () => {

@@ -27,7 +27,10 @@ describe("health", () => {
   test("stays green when readiness is red", async () => {
     await using scene = await HttpScene.open();
     expect(await scene.ask({ path: "/readyz" })).toMatchObject({ status: 200 });
-    scene.readiness = { ready: false, reasons: ["the store is full", "and read-only"] };
+    scene.readiness = {
+      ready: false,
+      reasons: [{ text: "the store is full" }, { text: "and read-only" }],
+    };
     const answer = await scene.ask({ path: "/readyz" });
     expect([answer.status, problemOf(answer).code]).toEqual([503, "store-failed"]);
     expect(problemOf(answer).detail).toContain("the store is full; and read-only");
@@ -62,7 +65,7 @@ describe("status", () => {
 describe("the status page", () => {
   test("loads nothing, runs nothing, and takes text for text", async () => {
     await using scene = await HttpScene.open();
-    scene.readiness = { ready: false, reasons: [`<script>alert("1")</script> & 'more'`] };
+    scene.readiness = { ready: false, reasons: [{ text: `<script>alert("1")</script> & 'more'` }] };
     const answer = await scene.ask({ path: "/" });
     const page = answer.body.toString();
     expect(answer.headers["content-type"]).toBe("text/html; charset=utf-8");
