@@ -30,7 +30,11 @@ export const PUT_WAL: Operation = {
       description: "digest that the plain bytes must have, in hex",
       pattern: "^[0-9A-Fa-f]{64}$",
     },
-    "Content-Encoding": { description: "zstd for a body that is one zstd frame" },
+    "Content-Encoding": {
+      description:
+        "zstd for a body that is one zstd frame: the answer then has its digest as well, of the " +
+        "compressed bytes as they came, in hex, as Walarc-Frame-Sha256",
+    },
   },
   body: { type: BYTES_TYPE },
   answers: PUSH_ANSWERS,

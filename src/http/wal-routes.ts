@@ -25,6 +25,7 @@ interface WalRoute {
 }
 
 const WAL = "/v1/clusters/:cluster/wal/:name";
+const FRAME_SHA256 = "walarc-frame-sha256";
 
 export async function walRoutes(server: FastifyInstance, parts: RouteParts): Promise<void> {
   passBodiesThrough(server);
@@ -53,7 +54,7 @@ async function answerPush(
   push: typeof pushBody,
 ): Promise<FastifyReply> {
   const cluster = requireClusterName(request.params.cluster);
-  let result: PushResult;
+  let result: BodyResult;
   try {
     const target = requireWalTarget(request.params);
     const caller = requireRight(parts.access.callerOf(request.raw), "push", cluster);
@@ -64,13 +65,13 @@ async function answerPush(
     if (!isMisfit(error, request)) countPush(parts, cluster, pushLabelOf(error));
     throw error;
   }
-  const { outcome, sha256, sizeBytes, storedBytes } = result;
+  const { outcome, sha256, sizeBytes, storedBytes, frameSha256 } = result;
   countPush(parts, cluster, labelOf(outcome));
   parts.metrics.storedBytes.inc({ cluster }, storedBytes);
   parts.metrics.pushSeconds.observe({ cluster }, reply.elapsedTime / 1000);
   return reply
     .code(outcome === "archived" ? 201 : 200)
-    .header("walarc-sha256", sha256)
+    .headers({ "walarc-sha256": sha256, ...(frameSha256 && { [FRAME_SHA256]: frameSha256 }) })
     .send({ outcome, name: request.params.name, sha256, sizeBytes });
 }
 
@@ -91,12 +92,17 @@ function logPush(
   request.log[outcome === "kept-aside" ? "warn" : "info"](line, "pushed");
 }
 
+interface BodyResult extends PushResult {
+  /** Digest of the frame that came, where one came: it has the content that is archived. */
+  readonly frameSha256?: string | undefined;
+}
+
 async function pushBody(
   { archive, metrics, limits, bodies }: RouteParts,
   { cluster, name }: WalTarget,
   { raw }: FastifyRequest<WalRoute>,
   reply: FastifyReply,
-): Promise<PushResult> {
+): Promise<BodyResult> {
   const headers = readPushHeaders(raw);
   if ((headers.bodyBytes ?? 0) > limits.bodyBytesMax) throw tooLong();
 
@@ -105,15 +111,16 @@ async function pushBody(
   using _underWay = bodies.enter(body, cluster);
   try {
     return await withDeadline(
-      (signal) => {
+      async (signal): Promise<BodyResult> => {
         const chunks = body.chunks(signal);
-        const { encoding, bodyBytes: sizeBytes, sha256, systemIdentifier } = headers;
+        const { encoding, bodyBytes, sha256, systemIdentifier } = headers;
         const options = { sha256, systemIdentifier, signal };
         if (encoding !== "zstd") {
-          return archive.push(cluster, name, chunks, { ...options, sizeBytes });
+          return archive.push(cluster, name, chunks, { ...options, sizeBytes: bodyBytes });
         }
-        const sent = new SentFrame(chunks, { plainBytesMax: bytesMax });
-        return archive.push(cluster, name, sent.plain(), { ...options, sent });
+        const sent = new SentFrame(chunks, { plainBytesMax: bytesMax, frameBytes: bodyBytes });
+        const result = await archive.push(cluster, name, sent.plain(), { ...options, sent });
+        return { ...result, frameSha256: sent.sha256 };
       },
       {
         deadlineMs,

@@ -70,34 +70,40 @@ async function* kept(
   sent: SentFrame,
   options: EncodeOptions,
 ): AsyncGenerator<Buffer, void, void> {
-  const hash = createHash("sha256");
-  const frameHash = createHash("sha256");
+  const hash = sent.contentSha256 === undefined ? createHash("sha256") : undefined;
   let sizeBytes = 0;
   let frameBytes = 0;
   let waiting: Buffer[] = [];
   let waitingBytes = 0;
   const take = () => {
     for (const piece of sent.take()) {
-      frameHash.update(piece);
       frameBytes += piece.length;
       waitingBytes += piece.length;
       waiting.push(piece);
     }
   };
   for await (const chunk of plain) {
-    hash.update(chunk);
+    hash?.update(chunk);
     sizeBytes += chunk.length;
     take();
     if (waitingBytes < BLOCK_BYTES) continue;
-    yield Buffer.concat(waiting);
+    yield joined(waiting);
     waiting = [];
     waitingBytes = 0;
   }
   take();
   if (frameBytes > sizeBytes + FRAME_OVERHEAD_BYTES_MAX + sizeBytes / 64) throw tooLongFrame();
-  if (waitingBytes > 0) yield Buffer.concat(waiting);
-  const metadata = await options.describe({ sha256: hash.digest("hex"), sizeBytes });
-  yield trailerOf(metadata, { frameBytes, frameSha256: frameHash.digest("hex") });
+  if (waitingBytes > 0) yield joined(waiting);
+  const sha256 = hash?.digest("hex") ?? sent.contentSha256;
+  const { sha256: frameSha256 } = sent;
+  if (sha256 === undefined || frameSha256 === undefined) throw new Error("a frame has no digest");
+  const metadata = await options.describe({ sha256, sizeBytes });
+  yield trailerOf(metadata, { frameBytes, frameSha256 });
+}
+
+function joined(pieces: readonly Buffer[]): Buffer {
+  const [first] = pieces;
+  return first !== undefined && pieces.length === 1 ? first : Buffer.concat(pieces);
 }
 
 function tooLongFrame(): WalarcError {

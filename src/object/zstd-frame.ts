@@ -14,7 +14,8 @@ export class FrameWalk {
   #next: (field: Buffer) => void = (field) => this.#readDescriptor(field);
   #skipBytes = 0;
   #hasChecksum = false;
-  #hasSize = false;
+  #contentBytes: number | undefined;
+  #windowBytes = Number.POSITIVE_INFINITY;
   #isFrame = true;
   isComplete = false;
 
@@ -23,9 +24,19 @@ export class FrameWalk {
     return this.#hasChecksum;
   }
 
-  /** The size of the plain bytes stands in the header; false until the frame has begun. */
+  /** The size of the plain bytes stands in the header; false until that was read. */
   get hasSize(): boolean {
-    return this.#hasSize;
+    return this.#contentBytes !== undefined;
+  }
+
+  /** That size, where it stands there; `undefined` until the header was read. */
+  get contentBytes(): number | undefined {
+    return this.#contentBytes;
+  }
+
+  /** How far back matches may lie; infinite until the header was read. */
+  get windowBytes(): number {
+    return this.#windowBytes;
   }
 
   /** How many of the bytes belong to the frame; `undefined` when they do not begin like one. */
@@ -68,9 +79,15 @@ export class FrameWalk {
     this.#hasChecksum = (descriptor & 0x04) !== 0;
     const dictionaryBytes = [0, 1, 2, 4][descriptor & 0x03] ?? 0;
     const sizeBytes = [isSingleSegment ? 1 : 0, 2, 4, 8][descriptor >> 6] ?? 0;
-    this.#hasSize = sizeBytes > 0;
     const windowBytes = isSingleSegment ? 0 : 1;
-    this.#await(windowBytes + dictionaryBytes + sizeBytes, () => this.#awaitBlock());
+    const headerBytes = windowBytes + dictionaryBytes + sizeBytes;
+    this.#await(headerBytes, (header) => {
+      this.#contentBytes = contentBytesOf(header.subarray(windowBytes + dictionaryBytes));
+      this.#windowBytes = isSingleSegment
+        ? (this.#contentBytes ?? Number.POSITIVE_INFINITY)
+        : windowBytesOf(header.readUInt8(0));
+      this.#awaitBlock();
+    });
   }
 
   #awaitBlock(): void {
@@ -96,4 +113,17 @@ export class FrameWalk {
   #end(): void {
     this.isComplete = true;
   }
+}
+
+/** Frame_Content_Size (section 3.1.1.1.4): of two bytes the value has an offset. */
+function contentBytesOf(field: Buffer): number | undefined {
+  if (field.length === 0) return undefined;
+  if (field.length === 8) return Number(field.readBigUInt64LE());
+  return field.readUIntLE(0, field.length) + (field.length === 2 ? 256 : 0);
+}
+
+/** Window_Descriptor (section 3.1.1.1.2): five bits of exponent, three of mantissa. */
+function windowBytesOf(descriptor: number): number {
+  const base = 2 ** (10 + (descriptor >> 3));
+  return base + (base / 8) * (descriptor & 7);
 }

@@ -38,6 +38,22 @@ describe("a push", () => {
     });
   });
 
+  test("of a frame is answered with the digest of what came as well, both times", async () => {
+    await using scene = await HttpScene.open();
+    const plain = Buffer.concat([randomBytes(1024 * 1024), Buffer.alloc(1024 * 1024)]);
+    const body = zstdCompressSync(plain);
+    const headers = { "content-encoding": "zstd" };
+    for (const status of [201, 200]) {
+      const answer = await scene.ask({ ...PUT, body, headers });
+      expect(answer.status).toBe(status);
+      expect(answer.headers["walarc-sha256"]).toBe(digestOf(plain));
+      expect(answer.headers["walarc-frame-sha256"]).toBe(digestOf(body));
+    }
+    expect(scene.archive.files.get("main")?.get(NAME)).toEqual(plain);
+    const asItIs = await scene.ask({ ...PUT, body: plain });
+    expect(asItIs.headers["walarc-frame-sha256"]).toBeUndefined();
+  });
+
   test("of other content is a conflict, and changes nothing", async () => {
     await using scene = await HttpScene.open();
     await scene.ask(PUT);

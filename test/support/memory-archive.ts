@@ -47,7 +47,7 @@ export class MemoryArchive implements WalArchive {
     const chunks: Buffer[] = [];
     for await (const chunk of body) {
       this.readBytes += chunk.length;
-      chunks.push(chunk);
+      chunks.push(Buffer.from(chunk)); // Borrowed until the next one is asked for.
     }
     await this.beforePush?.(signal);
     const bytes = Buffer.concat(chunks);
