@@ -80,13 +80,15 @@ async function fetchAll(
 }
 
 /** A data directory as far as a restore_command looks at it. */
-async function recoveringDirectory({ workspace, postgres }: Backlog): Promise<string> {
+async function recoveringDirectory({ workspace, postgres, pid }: Backlog): Promise<string> {
   const directory = await workspace.makeDirectory("recovering");
   await workspace.makeDirectory("recovering/global");
   await workspace.makeDirectory("recovering/pg_wal");
   const controlFile = await readFile(join(postgres.dataDirectory, "global/pg_control"));
   await workspace.writeFile(join(directory, "global/pg_control"), controlFile);
   await workspace.writeFile(join(directory, "recovery.signal"), "");
+  // Nothing is prepared for a server that does not run.
+  await workspace.writeFile(join(directory, "postmaster.pid"), `${pid}\n`);
   return directory;
 }
 

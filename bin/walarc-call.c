@@ -5,9 +5,9 @@
  * attendant, src/ahead/attendant.ts), and becomes `WALARC ARGUMENT...` unless that says that the
  * call is done. To ask costs a millisecond, to start the client ten.
  *
- * Nothing is known or decided here. The one status of its own is 0, after an explicit word of an
- * attendant; whatever is not that word, and every failure, starts the client as if this program did
- * not exist. An attendant prepares a segment, but the rename that delivers it is done here: one
+ * Nothing is known or decided here. It ends with a status when an attendant has said which, in so
+ * many words; whatever else is said, and every failure, starts the client as if this program did not
+ * exist. An attendant prepares a segment, but the rename that delivers it is done here: one
  * that stood still and wakes up later can no longer change PostgreSQL's files.
  *
  *     PLACE/KEY/calls      an attendant's socket
@@ -15,8 +15,8 @@
  *                          directory, the arguments, an empty one, the variables WALARC_*; each
  *                          with a 0 behind it
  *     from it              "." I am at it
- *                          "y" it is done
- *                          "r" FROM 0 TO 0: rename that file, and it is done
+ *                          "e" STATUS: end with that status (1 byte)
+ *                          "r" FROM 0 TO 0: rename that file, and end with 0
  *                          anything else, or the end: not by me
  */
 #define _GNU_SOURCE
@@ -40,6 +40,7 @@
 /* What a failure to start anything must look like: see bin/walarc. */
 #define STATUS_FAILED 2
 #define STATUS_STOP 200
+#define NOT_BY_THEM (-1)
 
 extern char **environ;
 
@@ -117,48 +118,42 @@ static int deliver(int connection, char *answer, size_t bytes)
     }
 }
 
-/* Whether the attendant has done it. */
-static int is_done_by(int connection)
+/* The status to end with, or NOT_BY_THEM. */
+static int status_from(int connection)
 {
     char answer[ANSWER_BYTES_MAX];
     if (send(connection, call, call_bytes, MSG_NOSIGNAL) != (ssize_t)call_bytes)
+        return NOT_BY_THEM;
+    char word = '.';
+    while (word == '.')
+        if (recv(connection, &word, 1, 0) != 1)
+            return NOT_BY_THEM;
+    ssize_t bytes = recv(connection, answer, sizeof answer, 0);
+    if (word == 'e' && bytes == 1)
+        return (unsigned char)answer[0];
+    if (word == 'r' && bytes > 0 && deliver(connection, answer, (size_t)bytes))
         return 0;
-    for (;;) {
-        ssize_t bytes = recv(connection, answer, sizeof answer, 0);
-        if (bytes <= 0)
-            return 0;
-        char *word = answer;
-        while (bytes > 0 && *word == '.')
-            word++, bytes--;
-        if (bytes == 0)
-            continue;
-        if (*word == 'y')
-            return 1;
-        if (*word != 'r')
-            return 0;
-        memmove(answer, word + 1, (size_t)(bytes - 1));
-        return deliver(connection, answer, (size_t)(bytes - 1));
-    }
+    return NOT_BY_THEM;
 }
 
-static int is_done(const char *place)
+static int status_of(const char *place)
 {
     DIR *keys = opendir(place);
     if (keys == NULL)
-        return 0;
+        return NOT_BY_THEM;
     struct dirent *key;
-    int done = 0;
-    while (!done && (key = readdir(keys)) != NULL) {
+    int status = NOT_BY_THEM;
+    while (status == NOT_BY_THEM && (key = readdir(keys)) != NULL) {
         if (key->d_name[0] == '.')
             continue;
         int connection = reach(place, key->d_name);
         if (connection < 0)
             continue;
-        done = is_done_by(connection);
+        status = status_from(connection);
         close(connection);
     }
     closedir(keys);
-    return done;
+    return status;
 }
 
 static long now_ms(void)
@@ -175,8 +170,9 @@ int main(int count, char **arguments)
         return STATUS_FAILED;
     }
     long begun_ms = now_ms();
-    if (compose(arguments + 3) && is_done(arguments[1]))
-        return 0;
+    int status = compose(arguments + 3) ? status_of(arguments[1]) : NOT_BY_THEM;
+    if (status != NOT_BY_THEM)
+        return status;
     /* It counts against the client's deadline, and says that nobody is to be asked again. */
     char waited[24];
     snprintf(waited, sizeof waited, "%ld", now_ms() - begun_ms);

@@ -1,8 +1,8 @@
 /**
  * The attendant: what a process beside the server does for the calls that PostgreSQL makes
- * meanwhile. `bin/walarc-call.c` asks it, over a socket in the process's private place, whether a
- * call is done; to ask costs a tenth of what it takes to start a client. It never refuses and never
- * fails anybody: what it does not say to be done, the client does.
+ * meanwhile. `bin/walarc-call.c` asks it, over a socket in the process's private place, how a call
+ * ends; to ask costs a tenth of what it takes to start a client. It tells of no failures: whatever
+ * is not plain, the client does.
  */
 import { statSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
@@ -16,8 +16,11 @@ export interface Call {
   readonly environment: Readonly<Record<string, string>>;
 }
 
-/** It is done; or it will be, by a rename that the caller does; or it is for the client to do. */
-export type CallAnswer = "done" | { readonly from: string; readonly to: string } | "not-by-me";
+/** The status to end with; or 0, after a rename that the caller does; or it is for the client. */
+export type CallAnswer =
+  | { readonly status: number }
+  | { readonly from: string; readonly to: string }
+  | "not-by-me";
 
 export interface AttendOptions {
   readonly place: PrivatePlace;
@@ -73,15 +76,17 @@ async function reply(
   try {
     const said = call === undefined ? "not-by-me" : await answer(call, signal);
     // A successor's word counts now, not ours.
-    if (said !== "not-by-me" && place.isOwnedBy(identity)) {
-      word = said === "done" ? "y" : `r${said.from}\0${said.to}\0`;
-    }
+    if (said !== "not-by-me" && place.isOwnedBy(identity)) word = wordOf(said);
   } catch {
     // The client meets the same, and tells what it is.
   } finally {
     clearInterval(alive);
   }
   socket.end(word);
+}
+
+function wordOf(said: Exclude<CallAnswer, string>): string {
+  return "status" in said ? `e${String.fromCharCode(said.status)}` : `r${said.from}\0${said.to}\0`;
 }
 
 /** `undefined` for what is no call of this directory. */

@@ -4,8 +4,13 @@
  */
 import type { Call, CallAnswer } from "../ahead/attendant.ts";
 import type { PrivatePlace } from "../ahead/private-place.ts";
+import type { Endpoint } from "../client/connection.ts";
+import { download } from "../client/download.ts";
+import { FAILURES, isFailure } from "../errors.ts";
+import { requireWalName } from "../wal/name.ts";
 import { endpointOf } from "./endpoint.ts";
 import { FETCH_SHAPE, fetchTimeoutMs } from "./fetch-command.ts";
+import { identityHeader } from "./identity.ts";
 import { LookAhead, PATIENCE } from "./look-ahead.ts";
 import {
   type CommandLine,
@@ -35,10 +40,13 @@ export async function answerPush(
     lookAhead,
     signal: patient(options.signal, timeoutMs),
   });
-  return isPushed ? "done" : "not-by-me";
+  return isPushed ? { status: 0 } : "not-by-me";
 }
 
-/** Of `walarc fetch`: from where the segment is to be renamed, if it is in stock. */
+/**
+ * Of `walarc fetch`: from where the segment is to be renamed, if it is in stock; or that there is
+ * none, by the archive's own word on this very call.
+ */
 export async function answerFetch(
   call: Call,
   options: { readonly place: PrivatePlace; readonly signal: AbortSignal },
@@ -50,8 +58,28 @@ export async function answerFetch(
   const supply = Supply.for(name, to, client);
   if (supply === undefined || !supply.place.is(options.place)) return "not-by-me";
   const timeoutMs = client.timeoutMs ?? fetchTimeoutMs(to);
-  const from = await supply.offer(patient(options.signal, timeoutMs));
-  return from === undefined ? "not-by-me" : { from, to };
+  const signal = patient(options.signal, timeoutMs);
+  const from = await supply.offer(signal);
+  if (from !== undefined) return { from, to };
+  if (line.switches.has("verbose")) return "not-by-me"; // It has something to tell.
+  const isAbsent = await isAbsentNow(name, { endpoint: endpointOf(client), ...client, signal });
+  return isAbsent ? { status: FAILURES.absent.exit } : "not-by-me";
+}
+
+/** Asks the archive; what there is, is not taken. */
+async function isAbsentNow(
+  name: string,
+  options: { readonly endpoint: Endpoint; readonly cluster: string; readonly signal: AbortSignal },
+): Promise<boolean> {
+  const open = () => {
+    throw new Error("it is there");
+  };
+  try {
+    await download({ ...options, name: requireWalName(name), headers: identityHeader(), open });
+  } catch (error) {
+    return isFailure(error, "absent");
+  }
+  return false;
 }
 
 function lineOf({ args: [command, ...args] }: Call, shape: CommandShape): CommandLine | undefined {

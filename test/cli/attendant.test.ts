@@ -136,11 +136,31 @@ describe("a fetch for which somebody attends", () => {
     expect(startedClients()).toBe(1);
   });
 
-  test("is made by a client when nobody has the file, and ends with its status", async () => {
+  test("starts no client for what the archive does not have, and asks it each time", async () => {
     await using archive = await SmallArchive.of(scene, ALL);
     await using server = await RecoveringServer.start(scene);
     await server.fetch(ONE, archive.url);
-    expect(await server.fetch(segment(99), archive.url)).toEqual({ ...OK, status: 1 });
+    const missing = segment(99);
+    expect(await server.fetch(missing, archive.url)).toEqual({ ...OK, status: 1 });
+    expect(await server.fetch(missing, archive.url)).toEqual({ ...OK, status: 1 });
+    expect(archive.requestsFor(missing)).toBe(2);
+    expect(startedClients()).toBe(1);
+    archive.add(missing);
+    expect(await server.fetch(missing, archive.url)).toEqual(OK);
+    expect(sha256Of(await server.delivered())).toBe(sha256Of(missing.bytes));
+    expect(startedClients()).toBe(2);
+  });
+
+  test("is made by a client when the archive is away, and stops the recovery", async () => {
+    const archive = await SmallArchive.of(scene, ALL);
+    await using server = await RecoveringServer.start(scene);
+    await server.fetch(ONE, archive.url);
+    await archive[Symbol.asyncDispose]();
+    const flags = ["--timeout", "1"];
+    expect(await server.fetch(segment(99), archive.url, { flags })).toMatchObject({
+      status: 200,
+      stderr: expect.stringContaining("unreachable") as string,
+    });
     expect(startedClients()).toBe(2);
   });
 
@@ -167,6 +187,8 @@ describe("an attendant's word", () => {
     ["nothing at all", "s.resume()"],
     ["the end", "s.end()"],
     ["no", 's.end("n")'],
+    ["a status without end", 's.end("e" + "\\0".repeat(2000))'],
+    ["a status that does not come", 's.end("e")'],
     ["what nobody understands", 's.end("maybe")'],
     ["half of a rename", 's.end("rpg_wal/stolen\\0pg_wal/RECO")'],
     ["a rename of what is not there", 's.end("rpg_wal/none\\0pg_wal/RECOVERYXLOG\\0")'],
@@ -181,10 +203,10 @@ describe("an attendant's word", () => {
     expect(startedClients()).toBe(1);
   });
 
-  test("counts when it is yes, which shows that the others were understood", async () => {
+  test("counts when it is a status, which shows that the others were understood", async () => {
     await using archive = await SmallArchive.of(scene, ALL);
     await using server = await RecoveringServer.start(scene);
-    await using _false = await falseAttendant(server, 's.write(".");s.end(".y")');
+    await using _false = await falseAttendant(server, 's.write(".");s.end(".e\\0")');
     expect(await server.fetch(ONE, archive.url)).toEqual(OK);
     expect(startedClients()).toBe(0);
   });
@@ -192,7 +214,7 @@ describe("an attendant's word", () => {
   test.skipIf(process.getuid?.() !== 0)("counts for nothing from another account", async () => {
     await using archive = await SmallArchive.of(scene, ALL);
     await using server = await RecoveringServer.start(scene);
-    await using _false = await falseAttendant(server, 's.end("y")', { uid: 0, gid: 0 });
+    await using _false = await falseAttendant(server, 's.end("e\\0")', { uid: 0, gid: 0 });
     expect(await server.fetch(ONE, archive.url, { flags: ["--prefetch", "0"] })).toEqual(OK);
     expect(startedClients()).toBe(1);
   });
