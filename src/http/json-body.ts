@@ -16,12 +16,11 @@ export async function readJson(
   options: { allowed: readonly string[]; stallMs: number; signal: AbortSignal },
 ): Promise<Readonly<Record<string, unknown>>> {
   const { allowed, stallMs, signal } = options;
+  if (Number(raw.headers["content-length"] ?? 0) > BYTES_MAX) throw tooLong();
   const chunks: Buffer[] = [];
   using body = new RequestBody(raw, reply.raw, { bytesMax: Number.POSITIVE_INFINITY, stallMs });
   for await (const chunk of body.chunks(signal)) {
-    if (body.receivedBytes > BYTES_MAX) {
-      throw new WalarcError("usage", `the body is over ${BYTES_MAX} bytes`, { status: 413 });
-    }
+    if (body.receivedBytes > BYTES_MAX) throw tooLong();
     chunks.push(Buffer.from(chunk));
   }
   const fields = parseFields(Buffer.concat(chunks).toString());
@@ -30,6 +29,10 @@ export async function readJson(
   throw new WalarcError("usage", `there is no field ${quoted(stranger)} here`, {
     hint: `known here: ${allowed.join(", ")}`,
   });
+}
+
+function tooLong(): WalarcError {
+  return new WalarcError("usage", `the body is over ${BYTES_MAX} bytes`, { status: 413 });
 }
 
 function parseFields(text: string): Readonly<Record<string, unknown>> {

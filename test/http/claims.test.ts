@@ -52,6 +52,20 @@ function json(answer: Answer): unknown {
   return JSON.parse(answer.body.toString());
 }
 
+test.each(["PUT /standbys/s1", "PUT /holds/h", "POST /prune"])(
+  "%s is refused at once where a body is announced that cannot be meant",
+  async (question) => {
+    const [method, path] = question.split(" ");
+    using wire = await scene.wire("unix");
+    const head = `${method} ${CLUSTER}${path} HTTP/1.1\r\nhost: x\r\n`;
+    await wire.say(`${head}content-length: 5000000000\r\n\r\n{`);
+    expect(await wire.answered()).toBe(413);
+    expect(wire.text).toContain("application/problem+json");
+    expect(wire.text).toContain("the body is over 65536 bytes");
+    await wire.closed();
+  },
+);
+
 describe("restart points", () => {
   test("are put, shown, listed and forgotten", async () => {
     const put = await ask("PUT", "/standbys/s1", { body: { restartPoint: segmentText(4) } });
