@@ -19,10 +19,14 @@ export function createNodeServer(
     requestTimeout: Math.max(pushDeadlineMs, headDeadlineMs) + 5000,
     keepAliveTimeout: 65_000,
     connectionsCheckingInterval: 1000,
+    // Node would refuse with a bare 400; we do it with a reason.
+    requireHostHeader: false,
   };
   const server = tls === undefined ? createServer(options, handler) : listenWith(tls);
   // With a listener of our own Node sends no "100 Continue" by itself.
   server.on("checkContinue", handler);
+  // Nor, with this one, a bare 417 for an expectation that it does not know.
+  server.on("checkExpectation", handler);
   return server;
 
   function listenWith(identity: TlsIdentity): Server {

@@ -89,6 +89,16 @@ function checkHeads(instance: FastifyInstance): void {
     if (raw.rawHeaders.length / 2 > HEADERS_MAX) {
       throw new WalarcError("usage", `more than ${HEADERS_MAX} headers`, { status: 431 });
     }
+    const { host, expect } = raw.headers;
+    // RFC 9112, 3.2; clients of HTTP/1.0 need not send it.
+    if (host === undefined && raw.httpVersion === "1.1") {
+      throw new WalarcError("usage", 'there is no header "host"');
+    }
+    if (expect !== undefined && expect.toLowerCase() !== "100-continue") {
+      throw new WalarcError("usage", `expectation ${quoted(expect)} cannot be met`, {
+        status: 417,
+      });
+    }
     // Node takes the first one, others in front of it perhaps the last (RFC 9112, 3.2).
     for (const name of ["host", "authorization"]) {
       if ((raw.headersDistinct[name]?.length ?? 0) < 2) continue;

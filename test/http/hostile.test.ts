@@ -85,12 +85,23 @@ describe("heads have limits", () => {
     ["a path of 20 kB", `GET /${"a".repeat(20_000)} HTTP/1.1\r\nhost: x\r\n\r\n`, 431],
     ["a path of escapes", `GET /${"%25".repeat(5000)} HTTP/1.1\r\nhost: x\r\n\r\n`, 404],
     ["no host", `GET /healthz HTTP/1.1\r\n\r\n`, 400],
-  ])("%s is answered with its status", async (_what, head, status) => {
+    ["an expectation nobody knows", `${PUT}expect: 200-ok\r\ncontent-length: 4\r\n\r\n`, 417],
+    ["two expectations", `${PUT}expect: 100-continue, x\r\ncontent-length: 4\r\n\r\n`, 417],
+  ])("%s is answered with its status, and says why", async (_what, head, status) => {
     await using scene = await HttpScene.open();
     using wire = await scene.wire();
     await wire.say(head);
     expect(await wire.answered()).toBe(status);
+    await eventually("it says why", () => /"code":"usage","detail":"[^"]/.test(wire.text));
+    expect(wire.text).toContain("application/problem+json");
     await expectUnharmed(scene);
+  });
+
+  test("a request of HTTP/1.0 needs no host", async () => {
+    await using scene = await HttpScene.open();
+    using wire = await scene.wire();
+    await wire.say("GET /healthz HTTP/1.0\r\n\r\n");
+    expect(await wire.answered()).toBe(200);
   });
 
   test("a flood of chunk extensions is cut off", async () => {
@@ -108,6 +119,7 @@ describe("heads have limits", () => {
     using slow = await scene.wire();
     await slow.say(PUT);
     expect(await slow.answered()).toBe(408);
+    await eventually("it says why", () => slow.text.includes('"code":"usage","detail":"'));
     await slow.closed();
     await silent.closed();
     await expectUnharmed(scene);
