@@ -32,13 +32,24 @@ export async function pushLocalFile(
   name: WalName,
   options: LocalPushOptions & { source: LocalSource | undefined },
 ): Promise<PushResult> {
-  const { source, identity, systemIdentifier, signal } = options;
+  const { source, systemIdentifier } = options;
   if (source === undefined) {
     throw new WalarcError("usage", `cluster "${cluster.name}" has no data_directory`, {
       hint: "send the file itself (PUT), or name the directory in the configuration",
     });
   }
-  using _asked = source.lookAhead.ask(name, systemIdentifier);
+  return await source.lookAhead.whileAsked(name, {
+    systemIdentifier,
+    archive: () => pushFrom(source, cluster, name, options),
+  });
+}
+
+async function pushFrom(
+  source: LocalSource,
+  cluster: ClusterArchive,
+  name: WalName,
+  { identity, systemIdentifier, signal }: LocalPushOptions,
+): Promise<PushResult> {
   const ahead = await source.lookAhead.take(name, { identity, signal });
   if (ahead !== undefined && isStillGood(cluster, name, systemIdentifier)) {
     return { ...ahead, isAhead: true };

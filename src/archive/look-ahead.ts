@@ -8,12 +8,14 @@ import { setTimeout as delay } from "node:timers/promises";
 import { WalarcError } from "../errors.ts";
 import { abortable, withDeadline } from "../lifecycle.ts";
 import { parseWalName, type WalName } from "../wal/name.ts";
-import { Turns } from "../wal/turns.ts";
+import { compareTurns, Turns } from "../wal/turns.ts";
 import type { LocalWal } from "./local-wal.ts";
 import type { PushOptions, PushResult } from "./push.ts";
 
-/** More at once than processors would only wait for each other; two places stay for real calls. */
-const AT_ONCE = Math.min(4, availableParallelism());
+/** More than processors would only wait for each other. */
+const READ_AT_ONCE = Math.min(4, availableParallelism());
+/** While one waits for the disk the processors have another; a place stays for a real call. */
+const UNDER_WAY_MAX = READ_AT_ONCE + 1;
 /** So much may be archived and not asked for; at least one file, whatever its size. */
 const AHEAD_FILES_MAX = 32;
 const AHEAD_BYTES_MAX = 512 * 1024 * 1024;
@@ -27,6 +29,8 @@ const SCAN_SHARE = 20;
 const REMEMBERED_MS = 60_000;
 /** Longer than any call waits for it. */
 const DEADLINE_MS = 55_000;
+/** To be halted at: whatever is archived next shows that it goes on. */
+const ANY_NAME = "";
 /** A disk that hangs does not keep the daemon from stopping for longer. */
 const STOP_MS_MAX = 2000;
 
@@ -36,6 +40,8 @@ interface Ahead {
   /** Known once it is open: which file it is. */
   identity: string | undefined;
   sizeBytes: number;
+  /** And compressed: what is left is to make it durable. */
+  isRead: boolean;
   /** Never rejects: a failure is told to whoever asks for the file, by failing again. */
   outcome: Promise<PushResult | undefined>;
   /** When it became durable, in ms of the monotonic clock. */
@@ -73,7 +79,8 @@ export class LookAhead implements AsyncDisposable {
   #systemIdentifier: string | undefined;
   /** No scan before that. */
   #nextScanMs = Number.NEGATIVE_INFINITY;
-  #isHalted = false;
+  /** Nothing is begun until a call for this name, or for one whose turn is later, has succeeded. */
+  #haltedAt: string | undefined;
   #isFilling = false;
   /** Until they have really ended, and not only been given up. */
   readonly #pushes = new Set<Promise<unknown>>();
@@ -83,21 +90,29 @@ export class LookAhead implements AsyncDisposable {
   }
 
   /**
-   * Notes that PostgreSQL asks for the file, until the result is disposed, and goes on with those
-   * behind it.
+   * Notes that PostgreSQL asks for the file, as long as `archive` is at it, and goes on with those
+   * behind it. Resolves and rejects as `archive` does.
    */
-  ask(name: WalName, systemIdentifier: string | undefined): Disposable {
-    this.#systemIdentifier = systemIdentifier;
-    this.#isHalted = false;
+  async whileAsked<T>(
+    name: WalName,
+    options: { systemIdentifier: string | undefined; archive: () => Promise<T> },
+  ): Promise<T> {
+    this.#systemIdentifier = options.systemIdentifier;
     this.#left.delete(name.text);
     this.#asked.add(name.text);
     this.#goOn();
-    return {
-      [Symbol.dispose]: () => {
-        this.#asked.delete(name.text);
-        this.#goOn();
-      },
-    };
+    try {
+      const result = await options.archive();
+      this.#lift(name.text);
+      return result;
+    } catch (error) {
+      // PostgreSQL tries again, and goes no further: a gap would stay as long as it does.
+      this.#halt(name.text, error);
+      throw error;
+    } finally {
+      this.#asked.delete(name.text);
+      this.#goOn();
+    }
   }
 
   /**
@@ -151,26 +166,34 @@ export class LookAhead implements AsyncDisposable {
         if (name !== undefined && !this.#isKnown(name.text)) this.#begin(name);
       }
     } catch (error) {
-      this.#giveUp(error);
+      this.#halt(ANY_NAME, error);
     } finally {
       this.#isFilling = false;
     }
   }
 
-  /** Until the next call, which will be told what is wrong. */
-  #giveUp(error: unknown): void {
-    this.#isHalted = true;
+  #halt(text: string, error: unknown): void {
+    const at = this.#haltedAt;
+    if (at === undefined || compareTurns(text, at) >= 0) this.#haltedAt = text;
     this.#options.log.debug({ err: error }, "nothing is archived ahead for now");
   }
 
+  #lift(text: string): void {
+    const at = this.#haltedAt;
+    if (at === undefined || at === ANY_NAME || compareTurns(text, at) >= 0)
+      this.#haltedAt = undefined;
+  }
+
   #hasRoom(): boolean {
-    if (this.#stop.signal.aborted || this.#isHalted) return false;
+    if (this.#stop.signal.aborted || this.#haltedAt !== undefined) return false;
     // Nobody has come for them, and nobody need: they would take the place of others for ever.
     for (const ahead of this.#ahead.values()) if (!isFresh(ahead)) this.#forget(ahead);
     const all = [...this.#ahead.values()];
     const bytes = all.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    const running = all.filter(({ doneMs }) => doneMs === undefined).length;
-    return running < AT_ONCE && all.length < AHEAD_FILES_MAX && bytes < AHEAD_BYTES_MAX;
+    const underWay = all.filter(({ doneMs }) => doneMs === undefined);
+    const reading = underWay.filter(({ isRead }) => !isRead).length;
+    if (reading >= READ_AT_ONCE || underWay.length >= UNDER_WAY_MAX) return false;
+    return all.length < AHEAD_FILES_MAX && bytes < AHEAD_BYTES_MAX;
   }
 
   #isKnown(text: string): boolean {
@@ -204,6 +227,7 @@ export class LookAhead implements AsyncDisposable {
       name,
       identity: undefined,
       sizeBytes: 0,
+      isRead: false,
       outcome: Promise.resolve(undefined),
       doneMs: undefined,
     };
@@ -222,7 +246,7 @@ export class LookAhead implements AsyncDisposable {
       });
     } catch (error) {
       // A store that takes nothing will not take the next one either.
-      this.#giveUp(error);
+      this.#halt(name.text, error);
     }
     ahead.doneMs = performance.now();
     if (result === undefined) {
@@ -242,13 +266,16 @@ export class LookAhead implements AsyncDisposable {
     ahead.sizeBytes = file.sizeBytes;
     const { sizeBytes } = file;
     const systemIdentifier = this.#systemIdentifier;
-    const body = this.#whileReady(name, file.chunks());
+    const body = this.#whileReady(ahead, file.chunks());
     return await push(name, body, { sizeBytes, systemIdentifier, signal });
   }
 
   /** The same bytes; nothing is published of a file that has meanwhile lost its `.ready`. */
-  async *#whileReady(name: WalName, body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  async *#whileReady(ahead: Ahead, body: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+    const { name } = ahead;
     yield* body;
+    ahead.isRead = true;
+    this.#goOn();
     if (await this.#options.localWal.isReady(name.text)) return;
     throw new WalarcError("usage", `${name.text} is not ready any more`);
   }

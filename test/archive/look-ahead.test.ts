@@ -185,6 +185,26 @@ test("a file that is refused stops the look-ahead, and its own call says why", a
   expect(existsSync(scene.objectPath(segment(2).name))).toBe(false);
 });
 
+test("behind a file that is refused nothing is archived, however often it is asked for", async () => {
+  const wal = await restart();
+  await finish(segment(1));
+  await finish({ ...segment(2), bytes: segment(9).bytes });
+  for (let number = 3; number < 30; number += 1) await finish(segment(number));
+  await call(segment(1).name);
+  await eventually("the bad one was tried", () => wal.opened.includes(segment(2).name));
+  const refusal = { code: "rejected" };
+  await expect(call(segment(2).name)).rejects.toMatchObject(refusal);
+  const behind = [...wal.opened].sort().at(-1)!;
+  for (let again = 0; again < 8; again += 1) {
+    await expect(call(segment(2).name)).rejects.toMatchObject(refusal);
+  }
+  expect([...wal.opened].sort().at(-1)).toBe(behind);
+
+  await writeFile(placeOf(segment(2).name), segment(2).bytes);
+  await call(segment(2).name);
+  await durable(segment(20).name);
+});
+
 test("a caller of another cluster gets nothing that was archived ahead", async () => {
   for (const number of [1, 2]) await finish(segment(number));
   await call(segment(1).name, SYSTEM_IDENTIFIER);
