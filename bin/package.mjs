@@ -6,6 +6,7 @@
  *     node bin/package.mjs [DIRECTORY] [--compress=zstd|xz|gzip|none]
  */
 import { execFileSync } from "node:child_process";
+import { createHash } from "node:crypto";
 import {
   chmodSync,
   copyFileSync,
@@ -146,6 +147,10 @@ function makePackage(name, { files, links, control, conffiles = [], scripts = {}
     if (conffiles.length > 0) {
       write(join(stage, "DEBIAN/conffiles"), `${conffiles.join("\n")}\n`, 0o644);
     }
+    // Of a configuration dpkg itself remembers what it was.
+    const packed = files.map(([, to]) => to).filter((to) => !conffiles.includes(`/${to}`));
+    const sums = packed.map((to) => `${md5Of(join(stage, to))}  ${to}\n`);
+    write(join(stage, "DEBIAN/md5sums"), sums.join(""), 0o644);
     for (const [script, text] of Object.entries(scripts)) {
       write(join(stage, "DEBIAN", script), `#!/bin/sh\nset -e\n${text}\n`, 0o755);
     }
@@ -174,6 +179,11 @@ function place(stage, { from, to, mode }) {
     chmodSync(copy, mode);
   }
   return lstatSync(copy).size;
+}
+
+/** For `dpkg --verify` and debsums, which know no other digest. */
+function md5Of(path) {
+  return createHash("md5").update(readFileSync(path)).digest("hex");
 }
 
 function write(path, text, mode) {

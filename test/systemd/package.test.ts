@@ -44,6 +44,18 @@ test("the daemon's package brings a service that starts as it is", async ({ skip
   );
 });
 
+test("what is installed is what was packed, and what somebody changes is found out", async ({
+  skip,
+}) => {
+  const host = machine(skip);
+  const verify = async () => (await host.run("dpkg", "--verify", "walarc", "walarc-client")).output;
+  // A machine may leave out documentation, which is then missing; nothing is different.
+  expect(await verify()).not.toMatch(/^..5/m);
+  await host.require("sh", "-c", "echo >> /usr/lib/walarc/bin/walarc");
+  expect(await verify()).toMatch(/^\?\?5\?+ +\/usr\/lib\/walarc\/bin\/walarc$/m);
+  expect(await verify()).not.toContain("walarc.toml");
+});
+
 test("an upgrade restarts the daemon, and keeps its archive and configuration", async ({
   skip,
 }) => {
