@@ -26,7 +26,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "client/": "errors.ts wal/ config/",
   "ahead/": "errors.ts wal/ client/",
   "import/": "errors.ts wal/ client/",
-  "store/": "errors.ts disk/ object/ telemetry/",
+  "store/": "errors.ts types:config/ disk/ object/ telemetry/",
   "retention/": "errors.ts wal/ store/store.ts",
   "spool/": "errors.ts wal/ disk/ lifecycle.ts",
   "archive/":

@@ -42,21 +42,24 @@ export interface ServerConfig {
 
 export type StoreConfig =
   | { readonly kind: "disk"; readonly path: string; readonly compressionLevel: number }
-  | {
-      readonly kind: "s3";
-      readonly bucket: string;
-      /** Empty, or ends in `/`. */
-      readonly prefix: string;
-      readonly region: string | undefined;
-      readonly endpoint: string | undefined;
-      readonly forcePathStyle: boolean;
-      readonly serverSideEncryption: "AES256" | "aws:kms" | undefined;
-      readonly kmsKeyId: string | undefined;
-      readonly storageClass: string | undefined;
-      /** So long the server may be silent during a request. */
-      readonly requestTimeoutMs: number;
-      readonly compressionLevel: number;
-    };
+  | (BucketConfig & { readonly kind: "s3"; readonly compressionLevel: number });
+
+/** Where the bucket is and how objects are put into it. */
+export interface BucketConfig {
+  readonly bucket: string;
+  /** Empty, or ends in `/`. */
+  readonly prefix: string;
+  /** `undefined`: the SDK's own chain (environment, profile). */
+  readonly region: string | undefined;
+  /** `undefined`: AWS. */
+  readonly endpoint: string | undefined;
+  readonly forcePathStyle: boolean;
+  readonly serverSideEncryption: "AES256" | "aws:kms" | undefined;
+  readonly kmsKeyId: string | undefined;
+  readonly storageClass: string | undefined;
+  /** So long the server may be silent during a request. */
+  readonly requestTimeoutMs: number;
+}
 
 export interface TokenConfig {
   readonly name: string;

@@ -12,7 +12,7 @@ import { bodyOf, PROBES } from "./s3/probe.ts";
 import { openObject, PiecemealObject } from "./s3/reading.ts";
 import { removeObject, removeObjects } from "./s3/removal.ts";
 import { Retries } from "./s3/retries.ts";
-import type { S3Settings } from "./s3/settings.ts";
+import type { BucketConfig } from "../config/config.ts";
 import type { BucketRequests, Found, RequestObservation } from "./s3/wire.ts";
 import type {
   ListedObject,
@@ -60,7 +60,7 @@ export class S3Store implements Store {
   readonly #probeKey = `${PROBES}${randomUUID()}`;
   #probedAtMs: number | undefined;
 
-  private constructor(bucket: BucketRequests, settings: S3Settings, options: S3StoreOptions) {
+  private constructor(bucket: BucketRequests, settings: BucketConfig, options: S3StoreOptions) {
     this.#bucket = bucket;
     this.#retries = new Retries(bucket, {
       requestTimeoutMs: settings.requestTimeoutMs,
@@ -78,7 +78,7 @@ export class S3Store implements Store {
    * again. Rejects with `usage` when it never will do: a server that overwrites, a format that we
    * do not know, credentials that are no such thing.
    */
-  static async open(settings: S3Settings, options: S3StoreOptions = {}): Promise<S3Store> {
+  static async open(settings: BucketConfig, options: S3StoreOptions = {}): Promise<S3Store> {
     const { Bucket } = await import("./s3/bucket.ts");
     const store = new S3Store(new Bucket(settings), settings, options);
     const patience = AbortSignal.timeout(START_PATIENCE_MS);

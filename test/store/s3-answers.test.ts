@@ -2,9 +2,9 @@ import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { S3Store } from "../../src/store/s3.ts";
-import { CountedStore, settingsFor, useCredentials } from "../support/bucket-store.ts";
+import { CountedStore } from "../support/bucket-store.ts";
 import { type S3FaultName, S3_FAULTS } from "../support/s3-fault.ts";
-import { type S3Manners, S3Server } from "../support/s3-server.ts";
+import { S3Scene, settingsOf } from "../support/s3-scene.ts";
 import { Workspace } from "../support/workspace.ts";
 import { sha256Of } from "../support/wal-maker.ts";
 import { contentOf, keysOf, objectOf, put } from "./objects.ts";
@@ -15,31 +15,11 @@ const WAL = "clusters/main/wal/00000001/00000000/000000010000000000000001";
 const OTHER = "clusters/main/wal/00000001/00000000/000000010000000000000002";
 const STATE = "clusters/main/standbys/s1.json";
 
-let stack: AsyncDisposableStack;
+let scene: S3Scene;
 beforeEach(() => {
-  stack = new AsyncDisposableStack();
+  scene = new S3Scene();
 });
-afterEach(async () => {
-  vi.unstubAllEnvs();
-  await stack.disposeAsync();
-});
-
-async function start(manners: S3Manners = {}): Promise<S3Server> {
-  const server = stack.use(await S3Server.start(manners));
-  useCredentials(server);
-  return server;
-}
-
-const settingsOf = (server: S3Server) => {
-  const place = { name: server.bucketName, access: server.access };
-  return settingsFor(place, { prefix: "", requestTimeoutMs: 1000 });
-};
-
-async function open(server: S3Server): Promise<CountedStore> {
-  const counted = stack.use(await CountedStore.open(settingsOf(server)));
-  counted.requests();
-  return counted;
-}
+afterEach(() => scene[Symbol.asyncDispose]());
 
 describe("a bucket that is not ours, or not of our time, is left untouched", () => {
   test.each([
@@ -47,7 +27,7 @@ describe("a bucket that is not ours, or not of our time, is left untouched", () 
     ["walarc.json", "[1]", /does not tell the store's format$/],
     ["holiday.jpg", "", /is not a store of walarc, but is not empty$/],
   ])("%s %j", async (key, content, message) => {
-    const server = await start();
+    const server = await scene.start();
     server.bucket.put(key, Buffer.from(content), {});
     const refused = S3Store.open(settingsOf(server));
     await expect(refused).rejects.toMatchObject({ code: "usage" });
@@ -56,15 +36,15 @@ describe("a bucket that is not ours, or not of our time, is left untouched", () 
   });
 
   test("and one that is comes back with all it has", async () => {
-    const server = await start();
-    await put((await open(server)).store, WAL, "content");
-    expect(await contentOf((await open(server)).store, WAL)).toBe("content");
+    const server = await scene.start();
+    await put((await scene.open(server)).store, WAL, "content");
+    expect(await contentOf((await scene.open(server)).store, WAL)).toBe("content");
     expect(String(server.bucket.get("walarc.json")?.body)).toBe('{"format":1}\n');
   });
 });
 
 test("a key with a line break is refused at once, and never shown", async () => {
-  const server = await start();
+  const server = await scene.start();
   vi.stubEnv("AWS_SECRET_ACCESS_KEY", "hush\n");
   const refused = S3Store.open(settingsOf(server));
   await expect(refused).rejects.toMatchObject({ code: "usage" });
@@ -73,10 +53,10 @@ test("a key with a line break is refused at once, and never shown", async () => 
 });
 
 test("an object is put with the encryption and the class that were asked for, and its digest", async () => {
-  const server = await start();
+  const server = await scene.start();
   const wishes = { kmsKeyId: "alias/walarc", storageClass: "STANDARD_IA" } as const;
   const settings = { ...settingsOf(server), serverSideEncryption: "aws:kms", ...wishes } as const;
-  const store = stack.use(await S3Store.open(settings));
+  const store = scene.stack.use(await S3Store.open(settings));
   await put(store, WAL, "content");
   expect(server.bucket.get(WAL)?.headers).toMatchObject({
     "x-amz-server-side-encryption": "aws:kms",
@@ -87,8 +67,8 @@ test("an object is put with the encryption and the class that were asked for, an
 });
 
 test("credentials that expire are read anew from their file, while many pushes run", async () => {
-  const server = await start();
-  const workspace = stack.use(await Workspace.create());
+  const server = await scene.start();
+  const workspace = scene.stack.use(await Workspace.create());
   const file = workspace.path("credentials");
   let written = 0;
   server.onExpired = () => {
@@ -101,7 +81,7 @@ test("credentials that expire are read anew from their file, while many pushes r
   vi.stubEnv("AWS_SHARED_CREDENTIALS_FILE", file);
   vi.stubEnv("AWS_CONFIG_FILE", "/dev/null");
 
-  const { store } = await open(server);
+  const { store } = await scene.open(server);
   for (const round of [1, 2]) {
     server.script = [S3_FAULTS["403 expired"]];
     const keys = Array.from({ length: 8 }, (_, index) => `${WAL}.${round}.${index}`);
@@ -113,20 +93,20 @@ test("credentials that expire are read anew from their file, while many pushes r
 
 describe("a bucket that is away", () => {
   test("does not keep the daemon from starting, and is used as soon as it is there", async () => {
-    const server = await start();
+    const server = await scene.start();
     server.isThere = false;
     const settings = { ...settingsOf(server), requestTimeoutMs: 200 };
-    const store = stack.use(await S3Store.open(settings));
+    const store = scene.stack.use(await S3Store.open(settings));
     await expect(put(store, WAL, "content")).rejects.toMatchObject({ code: "store-failed" });
     server.isThere = true;
     expect(await put(store, WAL, "content")).toBe("created");
   });
 
   test("and comes back as one that overwrites is refused then", async () => {
-    const server = await start({ conditions: "ignored" });
+    const server = await scene.start({ conditions: "ignored" });
     server.isThere = false;
     const settings = { ...settingsOf(server), requestTimeoutMs: 200 };
-    const store = stack.use(await S3Store.open(settings));
+    const store = scene.stack.use(await S3Store.open(settings));
     server.isThere = true;
     const refused = put(store, WAL, "content");
     await expect(refused).rejects.toMatchObject({ code: "store-failed" });
@@ -149,8 +129,8 @@ describe("of an answer that was lost or proves nothing the object itself tells",
     ["200 with an error", ["put throttled", "put ok"]],
     ["403 skewed", ["put failed", "put ok"]],
   ])("%s", async (fault, requests) => {
-    const server = await start();
-    const counted = await open(server);
+    const server = await scene.start();
+    const counted = await scene.open(server);
     const { store } = counted;
     server.script = [S3_FAULTS[fault]];
     expect(await put(store, WAL, "content")).toBe("created");
@@ -160,9 +140,9 @@ describe("of an answer that was lost or proves nothing the object itself tells",
   });
 
   test("an object that waits in a file is sent again like any other, and under another key", async () => {
-    const server = await start();
+    const server = await scene.start();
     const settings = { ...settingsOf(server), requestTimeoutMs: 10_000 };
-    const counted = stack.use(await CountedStore.open(settings));
+    const counted = scene.stack.use(await CountedStore.open(settings));
     await put(counted.store, WAL, "rival");
     await using staged = await counted.store.stage("main", { signal });
     const block = randomBytes(MIB);
@@ -178,8 +158,8 @@ describe("of an answer that was lost or proves nothing the object itself tells",
   });
 
   test("a rival's object is never taken for the own one", async () => {
-    const server = await start();
-    const { store } = await open(server);
+    const server = await scene.start();
+    const { store } = await scene.open(server);
     await put(store, WAL, "rival");
     server.script = [S3_FAULTS["reset in the request"]];
     expect(await put(store, WAL, "rival")).toBe("exists");
@@ -191,8 +171,8 @@ describe("what is read is whole, or is read again", () => {
   test.each<S3FaultName>(["read short", "read long", "read corrupt", "reset in the answer", "500"])(
     "%s, once",
     async (fault) => {
-      const server = await start();
-      const { store } = await open(server);
+      const server = await scene.start();
+      const { store } = await scene.open(server);
       await store.replace(STATE, Buffer.from("a state of some length"), { signal });
       server.script = [S3_FAULTS[fault]];
       expect(await contentOf(store, STATE)).toBe("a state of some length");
@@ -200,8 +180,8 @@ describe("what is read is whole, or is read again", () => {
   );
 
   test("a WAL file's object is cut nowhere, though its own digest would tell", async () => {
-    const server = await start();
-    const { store } = await open(server);
+    const server = await scene.start();
+    const { store } = await scene.open(server);
     const bytes = objectOf({ sha256: "0".repeat(64) });
     await using staged = await store.stage("main", { signal });
     await staged.write(bytes);
@@ -216,8 +196,8 @@ describe("what is read is whole, or is read again", () => {
   });
 
   test("a state that is damaged where it lies is told as such", async () => {
-    const server = await start();
-    const { store } = await open(server);
+    const server = await scene.start();
+    const { store } = await scene.open(server);
     await store.replace(STATE, Buffer.from("state"), { signal });
     const { headers = {} } = server.bucket.get(STATE) ?? {};
     server.bucket.put(STATE, Buffer.from("stale"), headers);
@@ -225,8 +205,8 @@ describe("what is read is whole, or is read again", () => {
   });
 
   test("a listing that is none, or is cut, never ends early", async () => {
-    const server = await start();
-    const { store } = await open(server);
+    const server = await scene.start();
+    const { store } = await scene.open(server);
     for (const key of [WAL, OTHER]) await put(store, key, "");
     for (const fault of ["200 of a proxy", "200 with an error", "reset in the answer"] as const) {
       server.script = [S3_FAULTS[fault]];
@@ -235,8 +215,8 @@ describe("what is read is whole, or is read again", () => {
   });
 
   test("a long listing, read in several places at once, is in order and misses nothing", async () => {
-    const server = await start();
-    const { store } = await open(server);
+    const server = await scene.start();
+    const { store } = await scene.open(server);
     const hex = (number: number): string => number.toString(16).toUpperCase().padStart(8, "0");
     const keys = [1, 2, 10].flatMap((timeline) => {
       const of = `clusters/main/wal/${hex(timeline)}`;
@@ -263,8 +243,8 @@ describe("what is read is whole, or is read again", () => {
   });
 
   test("an answer of 404 that is not S3's is no absence", async () => {
-    const server = await start();
-    const { store } = await open(server);
+    const server = await scene.start();
+    const { store } = await scene.open(server);
     await put(store, WAL, "content");
     server.script = [{ kind: "refuse", code: "NoSuchBucket", status: 404 }];
     await expect(store.open(WAL, { signal })).rejects.toMatchObject({ code: "store-failed" });

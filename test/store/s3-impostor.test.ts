@@ -1,43 +1,22 @@
 /** A web server that answers instead of the S3 server for a moment: a login, a page of repair. */
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, test } from "vitest";
 import { S3Store } from "../../src/store/s3.ts";
-import { CountedStore, settingsFor, useCredentials } from "../support/bucket-store.ts";
-import { type S3Manners, S3Server } from "../support/s3-server.ts";
+import { S3Scene, settingsOf } from "../support/s3-scene.ts";
 import { contentOf, objectOf, put } from "./objects.ts";
 
 const signal = new AbortController().signal;
 const WAL = "clusters/main/wal/00000001/00000000/000000010000000000000001";
 const OTHER = "clusters/main/wal/00000001/00000000/000000010000000000000002";
 
-let stack: AsyncDisposableStack;
+let scene: S3Scene;
 beforeEach(() => {
-  stack = new AsyncDisposableStack();
+  scene = new S3Scene();
 });
-afterEach(async () => {
-  vi.unstubAllEnvs();
-  await stack.disposeAsync();
-});
-
-async function start(manners: S3Manners = {}): Promise<S3Server> {
-  const server = stack.use(await S3Server.start(manners));
-  useCredentials(server);
-  return server;
-}
-
-const settingsOf = (server: S3Server) => {
-  const place = { name: server.bucketName, access: server.access };
-  return settingsFor(place, { prefix: "", requestTimeoutMs: 1000 });
-};
-
-async function open(server: S3Server): Promise<CountedStore> {
-  const counted = stack.use(await CountedStore.open(settingsOf(server)));
-  counted.requests();
-  return counted;
-}
+afterEach(() => scene[Symbol.asyncDispose]());
 
 test("a push is not done, a fetch not served and a miss not told by a page", async () => {
-  const server = await start({ checksums: "ignored" });
-  const counted = await open(server);
+  const server = await scene.start({ checksums: "ignored" });
+  const counted = await scene.open(server);
   server.script = [{ kind: "page" }];
   expect(await put(counted.store, WAL, "content")).toBe("created");
   expect(counted.requests()).toEqual(["put ok", "head refused", "put ok"]);
@@ -48,8 +27,8 @@ test("a push is not done, a fetch not served and a miss not told by a page", asy
 });
 
 test("nothing takes the place of an object that was put for another content", async () => {
-  const server = await start();
-  const { store } = await open(server);
+  const server = await scene.start();
+  const { store } = await scene.open(server);
   const repair = async (bytes: Buffer) => {
     await using staged = await store.stage("main", { signal });
     await staged.write(bytes);
@@ -65,10 +44,10 @@ test("nothing takes the place of an object that was put for another content", as
 });
 
 test("a page in the place of the mark is no reason to refuse the bucket for good", async () => {
-  const server = await start();
-  await put((await open(server)).store, WAL, "content");
+  const server = await scene.start();
+  await put((await scene.open(server)).store, WAL, "content");
   server.script = Array.from({ length: 8 }, () => ({ kind: "page" }));
-  const store = stack.use(await S3Store.open(settingsOf(server)));
+  const store = scene.stack.use(await S3Store.open(settingsOf(server)));
   await expect(store.probe({ signal })).rejects.toThrow(/web page/);
   server.script = [];
   expect(await contentOf(store, WAL)).toBe("content");

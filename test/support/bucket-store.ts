@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { vi } from "vitest";
 import { S3Store } from "../../src/store/s3.ts";
-import type { S3Settings } from "../../src/store/s3/settings.ts";
+import type { BucketConfig } from "../../src/config/config.ts";
 import type { RequestObservation } from "../../src/store/s3/wire.ts";
 import { type BucketPlace, environmentOf } from "./s3-access.ts";
 
@@ -14,7 +14,7 @@ export function useCredentials({ access }: Pick<BucketPlace, "access">): void {
 }
 
 /** How a store in a bucket is opened, at a prefix of its own. */
-export function settingsFor(place: BucketPlace, changes: Partial<S3Settings> = {}): S3Settings {
+export function settingsFor(place: BucketPlace, changes: Partial<BucketConfig> = {}): BucketConfig {
   return {
     bucket: place.name,
     prefix: `${randomUUID()}/`,
@@ -39,7 +39,7 @@ export class CountedStore implements AsyncDisposable {
     this.#seen = seen;
   }
 
-  static async open(settings: S3Settings): Promise<CountedStore> {
+  static async open(settings: BucketConfig): Promise<CountedStore> {
     const seen: RequestObservation[] = [];
     const observe = (observation: RequestObservation): void => void seen.push(observation);
     return new CountedStore(await S3Store.open(settings, { observe, pauseMs: PAUSE_MS }), seen);

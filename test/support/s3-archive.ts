@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { Archive } from "../../src/archive/archive.ts";
 import { WalarcError } from "../../src/errors.ts";
 import { S3Store } from "../../src/store/s3.ts";
-import type { S3Settings } from "../../src/store/s3/settings.ts";
+import type { BucketConfig } from "../../src/config/config.ts";
 import { requireWalName } from "../../src/wal/name.ts";
 import type { S3Fault } from "./s3-fault.ts";
 import { S3Server } from "./s3-server.ts";
@@ -24,7 +24,7 @@ export interface Played {
 }
 
 /** Settings for a server of the tests, with short deadlines. */
-export function settingsOf(server: S3Server): S3Settings {
+export function settingsOf(server: S3Server): BucketConfig {
   return {
     bucket: server.bucketName,
     prefix: "",

@@ -53,6 +53,13 @@ export class MemoryBucket {
     return object;
   }
 
+  /** As if it had been put so long ago. */
+  age(key: string, ms: number): void {
+    const object = this.#objects.get(key);
+    if (object === undefined) throw new Error(`there is no "${key}"`);
+    this.#objects.set(key, { ...object, storedAt: new Date(Date.now() - ms) });
+  }
+
   remove(key: string): void {
     this.#objects.delete(key);
   }

@@ -7,7 +7,7 @@ import { listPage } from "./listing.ts";
 import { bodyOf, PROBES, probeServer } from "./probe.ts";
 import { openObject } from "./reading.ts";
 import type { Retries } from "./retries.ts";
-import type { S3Settings } from "./settings.ts";
+import type { BucketConfig } from "../../config/config.ts";
 import type { BucketRequests } from "./wire.ts";
 
 const FORMAT = 1;
@@ -26,7 +26,7 @@ export class Admission {
 
   constructor(
     retries: Retries,
-    { bucket, settings }: { bucket: BucketRequests; settings: S3Settings },
+    { bucket, settings }: { bucket: BucketRequests; settings: BucketConfig },
   ) {
     this.#retries = retries;
     this.#bucket = bucket;

@@ -17,9 +17,17 @@ import {
   S3Client,
   type S3ClientConfig,
 } from "@aws-sdk/client-s3";
-import type { Answered, Body, BucketRequests, Found, ListPage, PutConditions } from "./wire.ts";
+import type {
+  Answered,
+  Body,
+  BucketRequests,
+  Found,
+  ListPage,
+  PutAt,
+  PutConditions,
+} from "./wire.ts";
 import { takeObjects } from "./list-body.ts";
-import type { S3Settings } from "./settings.ts";
+import type { BucketConfig } from "../../config/config.ts";
 
 /** Pushes and fetches of all clusters together stay below; more requests wait for a connection. */
 const CONNECTIONS_MAX = 128;
@@ -33,12 +41,12 @@ type Tagged = Pick<HeadObjectCommandOutput, "ETag" | "$metadata">;
 
 /** Rejects with what the SDK rejects with. */
 export class Bucket implements BucketRequests {
-  readonly #settings: S3Settings;
+  readonly #settings: BucketConfig;
   #client: S3Client;
   /** Whether this server was seen to number its answers, as nearly all do. */
   #isNumbering = false;
 
-  constructor(settings: S3Settings) {
+  constructor(settings: BucketConfig) {
     this.#settings = settings;
     this.#client = clientFor(settings);
   }
@@ -141,6 +149,15 @@ export class Bucket implements BucketRequests {
     };
   }
 
+  async ages(prefix: string, { signal }: { signal: AbortSignal }): Promise<PutAt[]> {
+    const { bucket, prefix: root } = this.#settings;
+    const command = new ListObjectsV2Command({ Bucket: bucket, Prefix: root + prefix });
+    const { Contents = [] } = await this.#client.send(command, { abortSignal: signal });
+    return Contents.map(({ Key = "", LastModified }) => {
+      return { key: Key.slice(root.length), putAtMs: LastModified?.getTime() };
+    });
+  }
+
   async remove(key: string, { signal }: { signal: AbortSignal }): Promise<void> {
     await this.#client.send(new DeleteObjectCommand(this.#at(key)), { abortSignal: signal });
   }
@@ -206,7 +223,7 @@ export class Bucket implements BucketRequests {
   }
 }
 
-function clientFor(settings: S3Settings, former?: S3Client): S3Client {
+function clientFor(settings: BucketConfig, former?: S3Client): S3Client {
   const { region, endpoint, forcePathStyle, requestTimeoutMs } = settings;
   const agent = { keepAlive: true, maxSockets: CONNECTIONS_MAX };
   const config: S3ClientConfig & { ignoreCache: boolean } = {

@@ -17,10 +17,15 @@ import type { Answered, Body, PutConditions } from "./wire.ts";
 /** Beside all clusters, where no listing of ours looks. */
 export const PROBES = "probes/";
 const RACERS = 16;
+/** A start takes seconds, so who put an object so long ago was killed in it. */
+const LEFT_MS = 3_600_000;
+/** Of those so many are removed by one start. */
+const LEFT_MAX = 100;
 const WRONG_ETAG = "00000000000000000000000000000000";
 
 /**
- * Puts small objects under keys of its own and removes them again. Rejects with `usage` when the
+ * Puts small objects under keys of its own and removes them again, with what daemons have left that
+ * were killed while they did the same. Rejects with `usage` when the
  * server does not honour `If-None-Match: *`, one request after the other and several at once: then
  * two servers that archive the same name would overwrite each other in silence. Rejects with
  * `store-failed` when the server cannot tell now.
@@ -44,6 +49,7 @@ export async function probeServer(retries: Retries, { signal }: Signalled): Prom
       (attempt) => probeIfMatch(attempt, newKey()),
       { signal },
     );
+    keys.push(...(await leftBehind(retries, keys.at(-1) ?? "", signal)));
     const gone = await removeBatch(retries, keys, { signal });
     return { checksum, ifMatch, removeMany: keys.every((key) => gone.has(key)) };
   } finally {
@@ -134,6 +140,27 @@ async function put(
     return bucket.put(key, body, { ...conditions, metadata: {}, signal });
   });
   return requireEtag(answer);
+}
+
+/** Keys put an hour before `own`, by the server's clock. None where it does not let us look. */
+async function leftBehind(retries: Retries, own: string, signal: AbortSignal): Promise<string[]> {
+  const ages = (prefix: string) =>
+    retries.run(
+      `look at "${prefix}"`,
+      (attempt) => {
+        return attempt.request("list", (bucket) => bucket.ages(prefix, { signal: attempt.signal }));
+      },
+      { signal },
+    );
+  try {
+    const [now] = await ages(own);
+    const untilMs = (now?.putAtMs ?? Number.NaN) - LEFT_MS;
+    const old = (await ages(PROBES)).filter(({ putAtMs = Number.NaN }) => putAtMs < untilMs);
+    return old.slice(0, LEFT_MAX).map(({ key }) => key);
+  } catch (error) {
+    if (signal.aborted || !(error instanceof WalarcError)) throw error;
+    return [];
+  }
 }
 
 /** Whatever became of the probe. What stays is small and in nobody's way. */

@@ -39,6 +39,12 @@ export interface ListPage {
   readonly next: string | undefined;
 }
 
+export interface PutAt {
+  readonly key: string;
+  /** `undefined` where the server does not say. */
+  readonly putAtMs: number | undefined;
+}
+
 interface Aborted {
   readonly signal: AbortSignal;
 }
@@ -60,6 +66,8 @@ export interface BucketRequests {
     prefix: string,
     options: Aborted & { after?: string; token?: string; delimiter?: string; keysMax?: number },
   ): Promise<ListPage>;
+  /** When objects were put, by the server's clock; of the first page alone. */
+  ages(prefix: string, options: Aborted): Promise<readonly PutAt[]>;
   remove(key: string, options: Aborted): Promise<void>;
   /** Resolves to the keys that are gone: those that the answer names as such, and no other. */
   removeMany(keys: readonly string[], options: Aborted): Promise<readonly string[]>;
