@@ -151,6 +151,35 @@ export class Daemon implements AsyncDisposable {
   }
 }
 
+/** Two daemons on one store. */
+export class TwoDaemons implements AsyncDisposable {
+  readonly store: DiskStore;
+  readonly a: Daemon;
+  readonly b: Daemon;
+
+  private constructor(store: DiskStore, a: Daemon, b: Daemon) {
+    this.store = store;
+    this.a = a;
+    this.b = b;
+  }
+
+  /** With these archived already, as small objects. */
+  static async start(
+    names: readonly string[],
+    options: { a?: DaemonOptions; b?: DaemonOptions } = {},
+  ): Promise<TwoDaemons> {
+    const store = await openStore();
+    await fill(store, names);
+    const daemons = [Daemon.start(store, options.a), Daemon.start(store, options.b)] as const;
+    return new TwoDaemons(store, ...(await Promise.all(daemons)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.b[Symbol.asyncDispose]();
+    await this.a[Symbol.asyncDispose]();
+  }
+}
+
 /** A store that several daemons can share, empty. */
 export async function openStore(): Promise<DiskStore> {
   return DiskStore.open("/store", { fileSystem: new SimulatedFileSystem() });

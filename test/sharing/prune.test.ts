@@ -2,16 +2,16 @@ import { describe, expect, test } from "vitest";
 import { eventually } from "../support/eventually.ts";
 import { makeBackupHistory, MIB } from "../support/wal-maker.ts";
 import { segment, segmentText, segmentTexts } from "../retention/stage.ts";
-import { Daemon, fill, fillWithNames, openStore, put, signal } from "./daemons.ts";
+import { Daemon, fill, fillWithNames, openStore, put, signal, TwoDaemons } from "./daemons.ts";
 
 const LEASE = "clusters/main/lease/";
 
 describe("what was acknowledged by one daemon", () => {
   test("binds the next prune of another: a report, a hold, a base backup", async () => {
-    const store = await openStore();
-    await fill(store, segmentTexts(1, 40));
-    await using a = await Daemon.start(store, { policy: { keepBackups: 1 } });
-    await using b = await Daemon.start(store);
+    await using two = await TwoDaemons.start(segmentTexts(1, 40), {
+      a: { policy: { keepBackups: 1 } },
+    });
+    const { store, a, b } = two;
     await b.report("s1", 30);
     await a.retention;
     await b.hold("h", 20);
@@ -31,10 +31,8 @@ describe("what was acknowledged by one daemon", () => {
   });
 
   test("binds the batches after it of a prune that is under way", async () => {
-    const store = await openStore();
-    await fill(store, segmentTexts(1, 30));
-    await using a = await Daemon.start(store);
-    await using b = await Daemon.start(store);
+    await using two = await TwoDaemons.start(segmentTexts(1, 30));
+    const { a, b } = two;
     await a.report("s1", 30);
     await b.retention;
     // The claims are being read for the batch: whoever comes before that is seen.
@@ -51,21 +49,17 @@ describe("what was acknowledged by one daemon", () => {
   });
 
   test("but came too late for the batch under way: the answer says so", async () => {
-    const store = await openStore();
-    await fill(store, segmentTexts(1, 30));
-    await using a = await Daemon.start(store);
-    await using b = await Daemon.start(store);
+    await using two = await TwoDaemons.start(segmentTexts(1, 30));
+    const { a, b } = two;
     await a.report("s1", 20);
     await b.retention;
-    const hanging = hang(a, "remove-all", 5);
-    const pruning = a.prune();
-    await hanging.reached;
+    const { pruning, goOn } = await pruneInPart(a, 5);
     expect((await b.hold("late", 3))?.problem).toContain("being removed");
     expect((await b.hold("in time", 20).catch(() => undefined))?.problem).toBeUndefined();
     await b.report("s2", 4);
     const { register } = await b.retention;
     expect(register.known?.removingUpTo).toBe(segmentText(19).slice(8));
-    hanging.goOn();
+    goOn();
     await pruning;
     // Now that it is over, what is left counts.
     expect((await b.hold("late", 3))?.problem).toContain("before the oldest archived segment");
@@ -75,15 +69,11 @@ describe("what was acknowledged by one daemon", () => {
 
 describe("the lease", () => {
   test("of a pruning daemon keeps another one waiting, and names who has it", async () => {
-    const store = await openStore();
-    await fill(store, segmentTexts(1, 30));
-    await using a = await Daemon.start(store);
-    await using b = await Daemon.start(store);
+    await using two = await TwoDaemons.start(segmentTexts(1, 30));
+    const { a, b } = two;
     await a.report("s1", 20);
     await b.retention;
-    const hanging = hang(a, "remove-all", 5);
-    const pruning = a.prune();
-    await hanging.reached;
+    const { pruning, goOn } = await pruneInPart(a, 5);
     const other = b.prune();
     const named = await eventually("b says who prunes", () => {
       return b.logLines.find(({ msg }) => msg === "another daemon prunes");
@@ -91,16 +81,14 @@ describe("the lease", () => {
     expect(named["holder"]).toMatch(/^d-.*-[0-9a-f]{8}$/);
     await (await b.retention).step({ signal });
     expect(b.view.count("remove-all")).toBe(0);
-    hanging.goOn();
+    goOn();
     expect(await pruning).toEqual(segmentTexts(1, 19));
     expect(await other).toEqual([]);
   });
 
   test("costs nothing when nothing is removed, and leaves one object when something is", async () => {
-    const store = await openStore();
-    await fill(store, segmentTexts(1, 30));
-    await using a = await Daemon.start(store);
-    await using b = await Daemon.start(store);
+    await using two = await TwoDaemons.start(segmentTexts(1, 30));
+    const { store, a, b } = two;
     expect(await a.prune()).toEqual([]);
     expect(a.view.count("publish")).toBe(0);
     for (let number = 2; number < 10; number += 1) {
@@ -112,21 +100,17 @@ describe("the lease", () => {
   });
 
   test("is not taken from a daemon that is slow, but from one that stands still", async () => {
-    const store = await openStore();
-    await fill(store, segmentTexts(1, 30));
-    await using a = await Daemon.start(store);
-    await using b = await Daemon.start(store, { leaseMs: 300 });
+    await using two = await TwoDaemons.start(segmentTexts(1, 30), { b: { leaseMs: 300 } });
+    const { a, b } = two;
     await a.report("s1", 20);
     await b.retention;
-    const hanging = hang(a, "remove-all", 5);
-    const pruning = a.prune();
-    await hanging.reached;
+    const { pruning, goOn } = await pruneInPart(a, 5);
     const startMs = performance.now();
     expect(await b.prune()).toEqual(segmentTexts(6, 19));
     expect(performance.now() - startMs).toBeGreaterThan(300);
 
     // Meanwhile the archive got some of it back, and somebody needs it: he is told in time.
-    hanging.goOn();
+    goOn();
     expect(await pruning).toEqual(segmentTexts(1, 19));
     await b.report("s1", 25);
     expect(await b.prune()).toEqual(segmentTexts(20, 24));
@@ -141,9 +125,7 @@ describe("the lease", () => {
     await using b = await Daemon.start(store, { leaseMs: 100 });
     await a.report("s1", 2100);
     await b.retention;
-    const hanging = hang(a, "remove-all", 2000);
-    const pruning = a.prune();
-    await hanging.reached;
+    const { pruning, goOn } = await pruneInPart(a, 2000);
     // B takes over, and promises to keep what A has planned to remove in its second batch.
     const taking = b.prune();
     await eventually("b has begun", () => b.view.count("remove-all") > 10, { intervalMs: 1 });
@@ -151,7 +133,7 @@ describe("the lease", () => {
     await taking;
     await hold;
     await b.report("s1", 2100);
-    hanging.goOn();
+    goOn();
     const removed = await pruning;
     expect(removed.at(-1)).toBe(segmentText(2048));
     expect(a.logLines.some(({ msg }) => msg === "lease lost to another daemon")).toBe(true);
@@ -178,18 +160,20 @@ test("what a prune could not remove is not counted, and what it did remove is", 
   expect((await a.hold("h", 10))?.problem).toContain("being removed");
 });
 
-/** Stops a daemon in front of its n-th operation of a kind, until it is told to go on. */
-function hang(daemon: Daemon, what: string, turn: number) {
+/** A prune of the daemon that stands still after so many removals, until it is told to go on. */
+async function pruneInPart(daemon: Daemon, removals: number) {
   const reached = Promise.withResolvers<void>();
   const end = Promise.withResolvers<void>();
   let turns = 0;
   daemon.view.before = async (operation) => {
-    if (operation === what && (turns += 1) > turn) {
+    if (operation === "remove-all" && (turns += 1) > removals) {
       reached.resolve();
       await end.promise;
     }
   };
-  return { reached: reached.promise, goOn: end.resolve };
+  const pruning = daemon.prune();
+  await reached.promise;
+  return { pruning, goOn: end.resolve };
 }
 
 async function keysOf(store: Awaited<ReturnType<typeof openStore>>, prefix: string) {
