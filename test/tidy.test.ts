@@ -22,7 +22,7 @@ const MAY_IMPORT: Readonly<Record<string, string>> = {
   "config/": "errors.ts wal/",
   "telemetry/": "",
   "lifecycle.ts": "",
-  "postgres/": "errors.ts",
+  "postgres/": "errors.ts types:config/",
   "client/": "errors.ts wal/ config/",
   "ahead/": "errors.ts wal/ client/",
   "import/": "errors.ts wal/ client/",

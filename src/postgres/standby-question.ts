@@ -3,26 +3,9 @@ import { readFile } from "node:fs/promises";
 import { isIP, Socket } from "node:net";
 import type { ConnectionOptions } from "node:tls";
 import { Client } from "pg";
+import type { Conninfo } from "../config/conninfo.ts";
 import { WalarcError } from "../errors.ts";
 import { passwordIn } from "./passfile.ts";
-
-/** Where and as whom to ask. */
-export interface Server {
-  readonly host: string;
-  readonly hostaddr: string | undefined;
-  readonly port: number;
-  readonly user: string;
-  readonly database: string;
-  readonly password: string | undefined;
-  readonly passfile: string | undefined;
-  readonly sslMode: "disable" | "allow" | "prefer" | "require" | "verify-ca" | "verify-full";
-  readonly sslRootCertFile: string | undefined;
-  readonly sslCertFile: string | undefined;
-  readonly sslKeyFile: string | undefined;
-  readonly applicationName: string;
-  readonly connectTimeoutMs: number | undefined;
-  readonly options: string | undefined;
-}
 
 export interface ServerAnswer {
   /** Not to be guessed from anything else: a promoted server keeps its old replay position. */
@@ -46,7 +29,7 @@ const ANSWER_MS_MAX = 5000;
  * time, refuses, or is not ready, with a message that holds no secret.
  */
 export async function askServer(
-  server: Server,
+  server: Conninfo,
   options: { signal: AbortSignal },
 ): Promise<ServerAnswer> {
   const failures: Error[] = [];
@@ -68,7 +51,7 @@ export async function askServer(
 }
 
 /** Encrypted or not, in the order of libpq's sslmode; sockets on this host never are. */
-function waysTo({ host, sslMode }: Server): boolean[] {
+function waysTo({ host, sslMode }: Conninfo): boolean[] {
   if (host.startsWith("/") || sslMode === "disable") return [false];
   if (sslMode === "allow") return [false, true];
   return sslMode === "prefer" ? [true, false] : [true];
@@ -79,7 +62,7 @@ function isRefusalOfWay(message: string): boolean {
 }
 
 async function askOnce(
-  server: Server,
+  server: Conninfo,
   { signal, isEncrypted }: { signal: AbortSignal; isEncrypted: boolean },
 ): Promise<ServerAnswer> {
   const password = server.password ?? (await passwordOf(server));
@@ -116,12 +99,12 @@ async function askOnce(
   }
 }
 
-async function passwordOf(server: Server): Promise<string | undefined> {
+async function passwordOf(server: Conninfo): Promise<string | undefined> {
   return server.passfile === undefined ? undefined : passwordIn(server.passfile, server);
 }
 
 /** `require` asks for encryption alone, unless a root is given: then it is `verify-ca`. */
-async function tlsFor(server: Server): Promise<ConnectionOptions> {
+async function tlsFor(server: Conninfo): Promise<ConnectionOptions> {
   const { sslMode, sslRootCertFile, sslCertFile, sslKeyFile, host } = server;
   const isVerified =
     sslMode.startsWith("verify") || (sslMode === "require" && sslRootCertFile !== undefined);

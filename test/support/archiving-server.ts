@@ -153,9 +153,16 @@ export class ArchivingServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    const shipper = this.hasLedger() ? await this.shipper() : 0;
     this.end();
-    await eventually("its shipper is gone", () => !isRunning(shipper));
+    await eventually("its shipper is gone", () => !this.hasLedger() || !this.#hasShipper());
     await rm(this.path, { recursive: true, force: true, maxRetries: 5 });
+  }
+
+  #hasShipper(): boolean {
+    try {
+      return isRunning(Number.parseInt(readFileSync(this.ledgerPath("owner"), "latin1"), 10));
+    } catch {
+      return false; // It is just going, or has never come.
+    }
   }
 }
