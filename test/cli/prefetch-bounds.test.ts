@@ -9,15 +9,13 @@ import { sha256Of, SILENCE } from "../support/faults.ts";
 import {
   isRunning,
   RecoveringServer,
-  segment,
+  SUCCESSION,
   SmallArchive,
 } from "../support/recovering-server.ts";
 import { TmpfsMount } from "../support/tmpfs-mount.ts";
 import { type MadeFile, MIB } from "../support/wal-maker.ts";
 
-const FIRST = 5;
-const ALL = Array.from({ length: 12 }, (_, index) => segment(FIRST + index));
-const [ONE, TWO, THREE] = ALL as [MadeFile, MadeFile, MadeFile];
+const [ONE, TWO, THREE] = SUCCESSION;
 const NOWHERE = "unix:/nowhere/at/all";
 
 type More = Parameters<RecoveringServer["fetch"]>[2];
@@ -31,19 +29,19 @@ describe.each(RUNTIMES)("%s: fetching ahead", (runtime) => {
   afterAll(async () => await scene[Symbol.asyncDispose]());
 
   test("never has more in stock than the limit", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     const flags = ["--prefetch", "3MB"];
     let most = 0;
     const watch = setInterval(() => (most = Math.max(most, server.stock().length)), 1);
-    for (const next of ALL.slice(0, 9)) await server.fetch(next, archive.url, { flags });
+    for (const next of SUCCESSION.slice(0, 9)) await server.fetch(next, archive.url, { flags });
     clearInterval(watch);
     expect(most).toBeGreaterThan(0);
     expect(most).toBeLessThanOrEqual(3);
   });
 
   test("leaves a tenth of the file system alone, and harms no fetch for want of room", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using mount = await TmpfsMount.create("size=10m");
     await using server = await RecoveringServer.start(scene);
     await server.remove("pg_wal");
@@ -88,18 +86,18 @@ describe.each(RUNTIMES)("%s: fetching ahead", (runtime) => {
       ["where nothing is recovered", (server) => server.remove("recovery.signal")],
       ["where the database is not known", (server) => server.remove("global")],
     ])("%s", async (_title, change) => {
-      await using archive = await SmallArchive.of(scene, ALL);
+      await using archive = await SmallArchive.of(scene, SUCCESSION);
       await using server = await RecoveringServer.start(scene);
       const more = (await change(server)) ?? {};
       for (const next of [ONE, TWO, THREE]) {
         expect(await server.fetch(next, archive.url, more)).toMatchObject({ status: 0 });
         expect(archive.requestsFor(next)).toBe(1);
       }
-      expect(archive.requestsFor(ALL[3] as MadeFile)).toBe(0);
+      expect(archive.requestsFor(SUCCESSION[3] as MadeFile)).toBe(0);
     });
 
     test("on a standby that gets a segment now and then", async () => {
-      await using archive = await SmallArchive.of(scene, ALL);
+      await using archive = await SmallArchive.of(scene, SUCCESSION);
       await using server = await RecoveringServer.start(scene, "standby");
       await server.fetch(ONE, archive.url);
       expect(server.hasStock()).toBe(false);
@@ -110,7 +108,7 @@ describe.each(RUNTIMES)("%s: fetching ahead", (runtime) => {
     });
 
     test("for pg_rewind and for people, who name another destination", async () => {
-      await using archive = await SmallArchive.of(scene, ALL);
+      await using archive = await SmallArchive.of(scene, SUCCESSION);
       await using server = await RecoveringServer.start(scene);
       const args = ["fetch", "--server", archive.url, ONE.name, `pg_wal/${ONE.name}`];
       expect(await scene.run(args, { cwd: server.path })).toMatchObject({ status: 0 });
@@ -133,7 +131,7 @@ describe.each(RUNTIMES)("%s: fetching ahead", (runtime) => {
       ["when the prefetcher is told to stop", (_, prefetcher) => void process.kill(prefetcher)],
       ["when the stock is removed", (server) => server.remove("pg_wal/pgsql_tmp.walarc")],
     ])("%s", async (_title, end) => {
-      await using archive = await SmallArchive.of(scene, ALL);
+      await using archive = await SmallArchive.of(scene, SUCCESSION);
       await using server = await RecoveringServer.start(scene);
       await server.fetch(ONE, archive.url);
       await server.stocked(TWO);
@@ -144,7 +142,7 @@ describe.each(RUNTIMES)("%s: fetching ahead", (runtime) => {
     });
 
     test("and the prefetcher ends by itself with its data directory", async () => {
-      await using archive = await SmallArchive.of(scene, ALL);
+      await using archive = await SmallArchive.of(scene, SUCCESSION);
       await using server = await RecoveringServer.start(scene);
       await server.fetch(ONE, archive.url);
       const prefetcher = await server.prefetcher();
@@ -155,7 +153,7 @@ describe.each(RUNTIMES)("%s: fetching ahead", (runtime) => {
   });
 
   test("leaves its prefetcher in the group that PostgreSQL ends, without its open files", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     await server.fetch(ONE, archive.url);
     const pid = await server.prefetcher();

@@ -10,13 +10,11 @@ import {
   isRunning,
   RecoveringServer,
   segment,
+  SUCCESSION,
   SmallArchive,
 } from "../support/recovering-server.ts";
-import type { MadeFile } from "../support/wal-maker.ts";
 
-const FIRST = 5;
-const ALL = Array.from({ length: 12 }, (_, index) => segment(FIRST + index));
-const [ONE, TWO, THREE] = ALL as [MadeFile, MadeFile, MadeFile];
+const [ONE, TWO, THREE] = SUCCESSION;
 const OTHER_CLUSTER = "7312345678901234999";
 
 let scene: ClientScene;
@@ -28,7 +26,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
   afterAll(async () => await scene[Symbol.asyncDispose]());
 
   test("finds the next segment there, without asking the archive again", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     expect(await server.fetch(ONE, archive.url)).toMatchObject({ status: 0, stderr: "" });
     for (const next of [TWO, THREE]) {
@@ -41,7 +39,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
   });
 
   test("waits for a segment that is under way rather than ask a second time", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     let finish = (): void => {};
     archive.faults.set(TWO.name, {
@@ -63,7 +61,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
   });
 
   test("asks itself when what is under way stands still", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     archive.faults.set(TWO.name, {
       moment: "received",
@@ -88,7 +86,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
   });
 
   test("is not served what did not verify ahead of time", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     const lie = answer(200, { "Walarc-Sha256": sha256Of(ONE.bytes) }, TWO.bytes);
     archive.faults.set(TWO.name, says(lie));
@@ -101,7 +99,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
   });
 
   describe("is served nothing that was fetched", () => {
-    const strange = segment(FIRST + 1, { systemIdentifier: OTHER_CLUSTER });
+    const strange = segment(6, { systemIdentifier: OTHER_CLUSTER });
 
     test.each<
       [string, (server: RecoveringServer) => Promise<readonly string[]> | readonly string[]]
@@ -123,7 +121,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
       ],
       ["from another archive", () => []],
     ])("%s", async (title, change) => {
-      await using archive = await SmallArchive.of(scene, ALL);
+      await using archive = await SmallArchive.of(scene, SUCCESSION);
       await using other = await SmallArchive.of(scene, [strange]);
       await using server = await RecoveringServer.start(scene);
       await server.fetch(ONE, archive.url);
@@ -136,7 +134,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
     });
 
     test("before the machine went down: nobody knows what of it reached the disk", async () => {
-      await using archive = await SmallArchive.of(scene, ALL);
+      await using archive = await SmallArchive.of(scene, SUCCESSION);
       await using server = await RecoveringServer.start(scene);
       await server.fetch(ONE, archive.url);
       await server.stocked(TWO);
@@ -161,7 +159,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
     });
 
     test("in another data directory, from which its pg_wal was copied", async () => {
-      await using archive = await SmallArchive.of(scene, ALL);
+      await using archive = await SmallArchive.of(scene, SUCCESSION);
       await using server = await RecoveringServer.start(scene);
       await using copy = await RecoveringServer.start(scene);
       await server.fetch(ONE, archive.url);
@@ -184,7 +182,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
       },
     ],
   ])("fetches anew what was %s in stock", async (_title, harm) => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     await server.fetch(ONE, archive.url);
     await server.stocked(TWO);
@@ -195,7 +193,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
   });
 
   test("goes on when the prefetcher was killed, sweeps what it left, and starts another", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     archive.faults.set(TWO.name, {
       moment: "received",
@@ -214,7 +212,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
   });
 
   test("sweeps what a killed prefetcher left also when there is nothing more to fetch", async () => {
-    await using archive = await SmallArchive.of(scene, ALL);
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
     await using server = await RecoveringServer.start(scene);
     await server.fetch(ONE, archive.url);
     await server.stocked(THREE);

@@ -61,6 +61,14 @@ export class SmallArchive implements AsyncDisposable {
   }
 }
 
+/** The first of them that a test needs, and all that could be fetched behind it. */
+export const SUCCESSION = Array.from({ length: 12 }, (_, index) => segment(5 + index)) as [
+  MadeFile,
+  MadeFile,
+  MadeFile,
+  ...MadeFile[],
+];
+
 /**
  * A data directory as a recovering PostgreSQL has it, with a process that stands for the server:
  * all that a prefetcher looks at.
