@@ -1,5 +1,6 @@
 /** One push: from a body to an acknowledged WAL file. */
 import { isFailure, WalarcError } from "../errors.ts";
+import { freeFrame } from "../object/compression.ts";
 import { encodeObject, type PlainDigest } from "../object/encode.ts";
 import type { ObjectMetadata } from "../object/metadata.ts";
 import type { SentFrame } from "../object/sent-frame.ts";
@@ -186,6 +187,8 @@ async function stageAll(
       staged ??= stack.use(await cluster.store.stage(cluster.name, { signal }));
       await staged.write(bytes);
       storedBytes += bytes.length;
+      // Only after a write that has ended well is it sure that no thread still reads it.
+      freeFrame(bytes);
     } catch (error) {
       tolerate(error);
     }

@@ -47,6 +47,17 @@ export function zstdStream(options: {
 }
 
 /**
+ * V8 collects garbage whenever memory outside its heap has grown by 64 MB, and what a segment is
+ * compressed into counts 19 of them: a fourth at once costs a collection every other segment.
+ */
+const FRAMES_AT_ONCE = 3;
+let framesBegun = 0;
+const waiting: (() => void)[] = [];
+
+/** Of frames that were made here, and share it with nothing. */
+const ownMemory = new WeakSet<ArrayBufferLike>();
+
+/**
  * The same in one call, on a thread of the pool, which must not find the bytes changed before this
  * has resolved; after a failure it may still be reading them. zstd then needs no copy of them, and
  * no slow search for matches across the end of a ring buffer.
@@ -55,6 +66,28 @@ export async function zstdFrame(
   plain: Buffer,
   options: { compressionLevel: number },
 ): Promise<Buffer> {
+  if (framesBegun < FRAMES_AT_ONCE) framesBegun += 1;
+  else await new Promise<void>((resolve) => waiting.push(resolve));
+  try {
+    const frame = await frameOf(plain, options);
+    ownMemory.add(frame.buffer);
+    return frame;
+  } finally {
+    const next = waiting.shift();
+    if (next === undefined) framesBegun -= 1;
+    else next();
+  }
+}
+
+/**
+ * Gives the memory of a frame back now, if it came from `zstdFrame` and nobody reads it any more;
+ * of other bytes nothing.
+ */
+export function freeFrame(frame: Buffer): void {
+  if (ownMemory.delete(frame.buffer)) (frame.buffer as ArrayBuffer).transfer(0);
+}
+
+async function frameOf(plain: Buffer, options: { compressionLevel: number }): Promise<Buffer> {
   // Room for what does not compress at all (ZSTD_compressBound): only then is it one call.
   const roomBytes = plain.length + (plain.length >> 8) + 1024;
   const zstd = createZstdCompress({
@@ -76,7 +109,15 @@ export async function zstdFrame(
   }
   const [first] = pieces;
   const isAlone = pieces.length === 1 && first?.buffer.byteLength === roomBytes;
-  if (!isAlone) return Buffer.concat(pieces);
+  if (!isAlone) return inOwnMemory(pieces);
   // The room around it is given back at once, not when garbage is collected.
   return Buffer.from((first.buffer as ArrayBuffer).transfer(first.length));
+}
+
+/** Not in that which small buffers share. */
+function inOwnMemory(pieces: readonly Buffer[]): Buffer {
+  const all = Buffer.allocUnsafeSlow(pieces.reduce((sum, { length }) => sum + length, 0));
+  let at = 0;
+  for (const piece of pieces) at += piece.copy(all, at);
+  return all;
 }

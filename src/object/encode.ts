@@ -43,7 +43,8 @@ export interface EncodeOptions {
 /**
  * Yields the object's bytes: one zstd frame with its checksum flag set, then the metadata. A frame
  * that was sent is kept as it came where it proves its content; so it is compressed once. A
- * yielded buffer may be kept. Rejects with whatever `plain` or `describe` reject with.
+ * yielded buffer may be kept, or given back (`freeFrame`). Rejects with whatever `plain` or
+ * `describe` reject with.
  */
 export async function* encodeObject(
   plain: AsyncIterable<Buffer>,
@@ -138,10 +139,12 @@ async function* compressedWhole(
     sizeBytes = chunk.length;
     [sha256, frame] = await Promise.all([hasher.sha256(chunk), zstdFrame(chunk, options)]);
   }
+  const frameBytes = frame.length;
+  const frameSha256 = createHash("sha256").update(frame).digest("hex");
+  // From then on it belongs to whoever asked for it.
   yield frame;
   const metadata = await options.describe({ sha256, sizeBytes });
-  const frameSha256 = createHash("sha256").update(frame).digest("hex");
-  yield trailerOf(metadata, { frameBytes: frame.length, frameSha256 });
+  yield trailerOf(metadata, { frameBytes, frameSha256 });
 }
 
 async function* compressed(
