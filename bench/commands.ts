@@ -2,6 +2,8 @@
 import { readFile, rename, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { parseWalName, type PlacedName } from "../src/wal/name.ts";
+import { segmentName, segmentNumber } from "../src/wal/segment.ts";
 import { type Archiver, CP, pgbackrest, walarc } from "./archivers.ts";
 import type { Backlog } from "./backlog.ts";
 import { median, type Sample, type Surroundings, timeCommand } from "./measure.ts";
@@ -11,6 +13,7 @@ import { printTable, type Row } from "./table.ts";
 const PAUSE_MS = 60;
 /** The first calls begin what the others profit from. */
 const FIRST_CALLS = 4;
+const SEGMENT_BYTES = 16 * 1024 * 1024;
 
 export async function benchCommands(
   backlog: Backlog,
@@ -69,7 +72,7 @@ async function fetchAll(
     await rename(join(directory, path), join(directory, "pg_wal", name));
     await delay(PAUSE_MS);
   }
-  const missing = commandOf(template, { name: "0000000100000FFF00000001", path });
+  const missing = commandOf(template, { name: nameAfter(names.at(-1)!), path });
   const misses: Sample[] = [];
   for (const _ of names) {
     misses.push(await timeCommand(missing, { ...surroundings, status: 1 }));
@@ -77,6 +80,12 @@ async function fetchAll(
   }
   await rm(directory, { recursive: true });
   return [rowOf(archiver.name, samples), rowOf(`${archiver.name}: missing`, misses)];
+}
+
+/** The next segment of 16 MB. */
+function nameAfter(name: string): string {
+  const number = segmentNumber(parseWalName(name) as PlacedName, SEGMENT_BYTES)!;
+  return segmentName(1, number + 1, SEGMENT_BYTES);
 }
 
 /** A data directory as far as a restore_command looks at it. */

@@ -36,6 +36,8 @@ const LEFT_FREE = 0.1;
 
 export interface PrefetchOptions {
   readonly stock: Stock;
+  /** Gets the names that the archive did not have. */
+  readonly missed: Set<string>;
   /** This process, as `processIdentity` says it. */
   readonly identity: string;
   readonly endpoint: Endpoint;
@@ -139,8 +141,7 @@ class Prefetcher {
     // The one just noted is on its way out.
     this.#forget([taken.name, ...names], ready);
     if (nowMs < this.#pausedUntilMs || this.#lastBeforeEnd === taken.name.text) return;
-    const { kind } = this.#options.endpoint.address;
-    const atOnce = kind === "tcp" ? framesAtOnce(taken.sizeBytes, DOWNLOADS_MAX) : DOWNLOADS_MAX;
+    const atOnce = framesAtOnce(taken.sizeBytes, DOWNLOADS_MAX);
     for (const name of names.slice(0, segmentsAhead(this.#pace, most))) {
       if (ready.has(name.text) || this.#underWay.has(name.text)) continue;
       if (this.#underWay.size >= atOnce) return;
@@ -199,8 +200,7 @@ class Prefetcher {
         cluster,
         name,
         headers,
-        // A local daemon would only decompress for itself what we would have to.
-        framedBytes: endpoint.address.kind === "tcp" ? sizeBytes : undefined,
+        framedBytes: sizeBytes,
         open: () => (file = new VerifiedFile(stock.partOf(name))),
         signal,
         idleTimeoutMs: STANDSTILL_MS,
@@ -215,6 +215,7 @@ class Prefetcher {
       this.#pace = withFetch(this.#pace, performance.now() - beganAtMs);
       this.#retryMs = RETRY_MS_MIN;
     } catch (error) {
+      if (isFailure(error, "absent")) this.#options.missed.add(name.text);
       if (!signal.aborted) this.#holdBack(error);
     } finally {
       file?.discard();

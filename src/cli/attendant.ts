@@ -49,7 +49,12 @@ export async function answerPush(
  */
 export async function answerFetch(
   call: Call,
-  options: { readonly place: PrivatePlace; readonly signal: AbortSignal },
+  options: {
+    readonly place: PrivatePlace;
+    /** Names that the archive did not have when they were to be prefetched. */
+    readonly missed: ReadonlySet<string>;
+    readonly signal: AbortSignal;
+  },
 ): Promise<CallAnswer> {
   const line = lineOf(call, FETCH_SHAPE);
   if (line === undefined) return "not-by-me";
@@ -61,25 +66,26 @@ export async function answerFetch(
   const signal = patient(options.signal, timeoutMs);
   const from = await supply.offer(signal);
   if (from !== undefined) return { from, to };
-  if (line.switches.has("verbose")) return "not-by-me"; // It has something to tell.
+  // What may be there is for the client to fetch, and to tell what is wrong.
+  if (!options.missed.has(name) || line.switches.has("verbose")) return "not-by-me";
   const isAbsent = await isAbsentNow(name, { endpoint: endpointOf(client), ...client, signal });
   return isAbsent ? { status: FAILURES.absent.exit } : "not-by-me";
 }
 
-/** Asks the archive; what there is, is not taken. */
+/** Asks the archive. */
 async function isAbsentNow(
   name: string,
   options: { readonly endpoint: Endpoint; readonly cluster: string; readonly signal: AbortSignal },
 ): Promise<boolean> {
   const open = () => {
-    throw new Error("it is there");
+    throw new Error("it has come meanwhile");
   };
   try {
     await download({ ...options, name: requireWalName(name), headers: identityHeader(), open });
+    return false;
   } catch (error) {
     return isFailure(error, "absent");
   }
-  return false;
 }
 
 function lineOf({ args: [command, ...args] }: Call, shape: CommandShape): CommandLine | undefined {

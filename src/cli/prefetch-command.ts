@@ -21,13 +21,15 @@ export async function prefetchCommand(args: readonly string[]): Promise<number> 
     const purpose = purposeOf(options);
     const stock = purpose && Stock.in(walDirectory, purpose);
     if (stock === undefined) return;
+    const missed = new Set<string>();
     using _attendant = attend({
       place: stock.place,
       identity,
-      answer: (call, signal) => answerFetch(call, { place: stock.place, signal }),
+      answer: (call, signal) => answerFetch(call, { place: stock.place, missed, signal }),
     });
     await prefetch({
       stock,
+      missed,
       identity,
       endpoint: endpointOf(options),
       cluster: options.cluster,

@@ -3,6 +3,9 @@ import { createHash } from "node:crypto";
 import { closeSync, constants, fsync, openSync, renameSync, unlinkSync, writeSync } from "node:fs";
 import { WalarcError } from "../errors.ts";
 
+/** What was hashed is then still in the processor's cache. */
+const SLICE_BYTES = 262_144;
+
 /**
  * Created under a temporary name; `proveDigest`, then `publish`. Until then `discard` leaves
  * nothing behind. What the file system refuses passes as Node throws it.
@@ -21,9 +24,12 @@ export class VerifiedFile {
   }
 
   write(bytes: Buffer): void {
-    this.#sha256.update(bytes);
-    let written = 0;
-    while (written < bytes.length) written += writeSync(this.#open(), bytes, written);
+    for (let at = 0; at < bytes.length; at += SLICE_BYTES) {
+      const slice = bytes.subarray(at, at + SLICE_BYTES);
+      this.#sha256.update(slice);
+      let written = 0;
+      while (written < slice.length) written += writeSync(this.#open(), slice, written);
+    }
   }
 
   /** Throws `corrupt` unless the bytes written have this digest (hex). Once only. */

@@ -140,10 +140,16 @@ describe("a fetch for which somebody attends", () => {
     await using archive = await SmallArchive.of(scene, ALL);
     await using server = await RecoveringServer.start(scene);
     await server.fetch(ONE, archive.url);
-    const missing = segment(99);
+    const missing = segment(11); // The first that is not there.
+    for (const next of ALL.slice(1)) {
+      await server.stocked(next);
+      await server.fetch(next, archive.url);
+    }
+    await eventually("it was asked for", () => archive.requestsFor(missing) > 0);
+    const before = archive.requestsFor(missing);
     expect(await server.fetch(missing, archive.url)).toEqual({ ...OK, status: 1 });
     expect(await server.fetch(missing, archive.url)).toEqual({ ...OK, status: 1 });
-    expect(archive.requestsFor(missing)).toBe(2);
+    expect(archive.requestsFor(missing)).toBe(before + 2);
     expect(startedClients()).toBe(1);
     archive.add(missing);
     expect(await server.fetch(missing, archive.url)).toEqual(OK);
