@@ -7,9 +7,9 @@ import { closeSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Endpoint } from "../client/connection.ts";
+import { Frames } from "../client/frames.ts";
 import { openSourceFile } from "../client/source-file.ts";
 import { upload } from "../client/upload.ts";
-import { framesAtOnce } from "../client/zstd.ts";
 import { parseWalName, type PlacedName } from "../wal/name.ts";
 import { contentIdentity, type Ledger } from "./ledger.ts";
 import { postmasterPid } from "./postmaster.ts";
@@ -24,7 +24,8 @@ const TURNS_MAX = 1_024;
 /** The archiver has come to its end, or is stuck: then nothing goes on behind its back. */
 const IDLE_MS = 10_000;
 const ENTRUSTED_MS = 2_000;
-const UPLOADS_MAX = 4;
+/** Beside those that are being compressed, some are on the network or being stored. */
+const UPLOADS_MAX = 6;
 const STANDSTILL_MS = 10_000;
 /** What was not asked for by then is sent again by whoever asks. */
 const REMEMBERED_MS = 60_000;
@@ -66,6 +67,7 @@ export async function ship(options: ShipOptions): Promise<void> {
 class Shipper {
   readonly #options: ShipOptions;
   readonly #stop = new AbortController();
+  readonly #frames = new Frames();
   readonly #underWay = new Map<string, Promise<void>>();
   /** When it was confirmed. */
   readonly #confirmedAtMs = new Map<string, number>();
@@ -136,19 +138,10 @@ class Shipper {
       if (obstacle !== undefined && name.text >= obstacle) return;
       if (this.#left.has(name.text) || this.#confirmedAtMs.has(name.text)) continue;
       if (this.#underWay.has(name.text)) continue;
-      if (this.#underWay.size >= this.#atOnce) return;
+      if (this.#underWay.size >= UPLOADS_MAX) return;
       if ((this.#countAhead(asked) + 1) * this.#largestBytes > this.#options.limitBytes) return;
       this.#begin(name);
     }
-  }
-
-  /** A local daemon would only decompress for itself what we would have to. */
-  get #isFramed(): boolean {
-    return this.#options.endpoint.address.kind === "tcp";
-  }
-
-  get #atOnce(): number {
-    return this.#isFramed ? framesAtOnce(this.#largestBytes, UPLOADS_MAX) : UPLOADS_MAX;
   }
 
   /** The first that the archive does not take: behind it there would be a gap. */
@@ -211,7 +204,7 @@ class Shipper {
         name,
         file,
         headers,
-        encoding: this.#isFramed ? "zstd" : undefined,
+        frames: this.#frames,
         signal: this.#stop.signal,
         idleTimeoutMs: STANDSTILL_MS,
       });

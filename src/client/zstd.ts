@@ -15,21 +15,52 @@ export function framesAtOnce(fileBytes: number, most: number): number {
   return Math.min(most, Math.max(1, Math.floor(FRAME_PLAIN_BYTES_MAX / Math.max(1, fileBytes))));
 }
 
+/** Whether this runtime can make a frame, which Node cannot before 22.15. */
+export async function canCompress(): Promise<boolean> {
+  return typeof (await import("node:zlib")).createZstdCompress === "function";
+}
+
 /**
  * One frame that says how long its content is and proves it by a checksum, which a daemon may store
- * as it stands. `undefined` where the runtime has no zstd, as before Node 22.15.
+ * as it stands; as small as its own ones at level 1 (`object/compression.ts`). The bytes must not
+ * change before this has resolved; after a failure they may still be read.
  */
-export async function compressed(plain: Buffer): Promise<Buffer | undefined> {
-  const zlib = await import("node:zlib");
-  if (typeof zlib.zstdCompress !== "function") return undefined;
-  const { ZSTD_c_compressionLevel, ZSTD_c_checksumFlag } = zlib.constants;
-  const params = { [ZSTD_c_compressionLevel]: 1, [ZSTD_c_checksumFlag]: 1 };
-  return await new Promise((resolve, reject) => {
-    zlib.zstdCompress(plain, { params, pledgedSrcSize: plain.length }, (error, frame) => {
-      if (error === null) resolve(frame);
-      else reject(error);
-    });
+export async function compressed(plain: Buffer): Promise<Buffer> {
+  const { constants, createZstdCompress } = await import("node:zlib");
+  // Room for what does not compress at all (ZSTD_compressBound), and the first write is the last:
+  // so it is one call, which searches where the bytes stand. By the usual 16 KB Bun takes 67 ms
+  // of CPU for 16 MB, like this 41.
+  const roomBytes = plain.length + (plain.length >> 8) + 1024;
+  const zstd = createZstdCompress({
+    chunkSize: roomBytes,
+    params: {
+      [constants.ZSTD_c_compressionLevel]: 1,
+      [constants.ZSTD_c_checksumFlag]: 1,
+      [constants.ZSTD_c_minMatch]: 5,
+      [constants.ZSTD_c_hashLog]: 16,
+      [constants.ZSTD_c_windowLog]: 21,
+    },
+    pledgedSrcSize: plain.length,
+    flush: constants.ZSTD_e_end,
   });
+  const pieces: Buffer[] = [];
+  try {
+    await new Promise<void>((resolve, reject) => {
+      zstd.on("data", (piece: Buffer) => pieces.push(piece)).on("error", reject);
+      zstd.on("close", () => reject(new Error("the compressor was closed")));
+      zstd.write(plain, (error) => (error ? reject(error) : resolve()));
+    });
+    // A copy: the room around it goes at once.
+    return Buffer.concat(pieces);
+  } finally {
+    zstd.destroy();
+    for (const { buffer } of pieces) if (buffer.byteLength === roomBytes) discard(buffer);
+  }
+}
+
+/** At once, not when garbage is collected: that feels no memory outside its heap. */
+export function discard(memory: ArrayBufferLike): void {
+  if (memory instanceof ArrayBuffer) memory.transfer(0);
 }
 
 /** Whether this runtime can read a frame. */
@@ -41,7 +72,9 @@ export async function canDecompress(): Promise<boolean> {
 export async function decompressed(frame: Buffer, plainBytesMax: number): Promise<Buffer> {
   const zlib = await import("node:zlib");
   return await new Promise((resolve, reject) => {
-    zlib.zstdDecompress(frame, { maxOutputLength: plainBytesMax }, (error, plain) => {
+    // In one piece: in those of 16 KB that are usual it takes seven times as long.
+    const room = { maxOutputLength: plainBytesMax, chunkSize: plainBytesMax };
+    zlib.zstdDecompress(frame, room, (error, plain) => {
       if (error === null) resolve(plain);
       else reject(error);
     });

@@ -23,18 +23,15 @@ const DIGEST = /^[0-9a-f]{64}$/;
 const CODE = `
   const { createHash } = require("node:crypto");
   const { parentPort } = require("node:worker_threads");
-  parentPort.on("message", ({ number, bytes, isMoved }) => {
+  parentPort.on("message", ({ number, bytes }) => {
     const sha256 = createHash("sha256").update(bytes).digest("hex");
-    if (isMoved) parentPort.postMessage({ number, sha256, bytes }, [bytes.buffer]);
-    else parentPort.postMessage({ number, sha256 });
+    parentPort.postMessage({ number, sha256 });
   });
 `;
 
 interface Answer {
   readonly number: number;
   readonly sha256: string;
-  /** What has moved there and is back. */
-  readonly bytes?: Uint8Array<ArrayBuffer>;
 }
 
 /**
@@ -44,7 +41,7 @@ interface Answer {
 export class Hasher {
   readonly #code: string;
   readonly #deadlineMs: number;
-  readonly #waiting = new Map<number, (answer: Answer | undefined) => void>();
+  readonly #waiting = new Map<number, (sha256: string | undefined) => void>();
   #worker: Worker | undefined;
   #number = 0;
   #notBeforeMs = Number.NEGATIVE_INFINITY;
@@ -59,43 +56,21 @@ export class Hasher {
   async sha256(plain: Buffer): Promise<string> {
     const isShared = plain.buffer instanceof SharedArrayBuffer;
     const isTold = isShared && plain.length >= WORTH_TELLING_BYTES;
-    const answer = isTold ? await this.#told({ bytes: plain }, []) : undefined;
-    return answer?.sha256 ?? (await inSlices(plain));
-  }
-
-  /**
-   * The same of memory that threads do not share and that has no other owner: it goes to the thread
-   * and comes back, in another buffer. `undefined` where it did not come back; then it is lost.
-   */
-  async sha256OfMoved(
-    plain: Buffer<ArrayBuffer>,
-  ): Promise<{ sha256: string; plain: Buffer<ArrayBuffer> } | undefined> {
-    const isTold = plain.length >= WORTH_TELLING_BYTES && this.#started() !== undefined;
-    if (!isTold) return { sha256: await inSlices(plain), plain };
-    const { byteOffset, length } = plain;
-    const answer = await this.#told({ bytes: plain, isMoved: true }, [plain.buffer]);
-    const bytes = answer?.bytes;
-    if (answer === undefined || bytes?.byteOffset !== byteOffset || bytes.length !== length) {
-      return undefined;
-    }
-    return { sha256: answer.sha256, plain: Buffer.from(bytes.buffer, byteOffset, length) };
+    return (isTold ? await this.#told(plain) : undefined) ?? (await inSlices(plain));
   }
 
   /** `undefined` where the thread does not answer. */
-  async #told(
-    question: { bytes: Buffer; isMoved?: true },
-    moved: ArrayBuffer[],
-  ): Promise<Answer | undefined> {
+  async #told(plain: Buffer): Promise<string | undefined> {
     const worker = this.#started();
     if (worker === undefined) return undefined;
     const number = (this.#number += 1);
-    const { promise, resolve } = Promise.withResolvers<Answer | undefined>();
+    const { promise, resolve } = Promise.withResolvers<string | undefined>();
     this.#waiting.set(number, resolve);
     const deadline = setTimeout(() => this.#failed(worker), this.#deadlineMs);
     try {
-      worker.postMessage({ number, ...question }, moved);
-      const answer = await promise;
-      return answer !== undefined && DIGEST.test(answer.sha256) ? answer : undefined;
+      worker.postMessage({ number, bytes: plain }, []);
+      const sha256 = await promise;
+      return sha256 !== undefined && DIGEST.test(sha256) ? sha256 : undefined;
     } finally {
       clearTimeout(deadline);
       this.#waiting.delete(number);
@@ -109,7 +84,7 @@ export class Hasher {
     if (performance.now() < this.#notBeforeMs) return undefined;
     const worker = new Worker(this.#code, { eval: true, env: {}, resourceLimits: SMALL });
     worker.unref();
-    worker.on("message", (answer: Answer) => this.#waiting.get(answer.number)?.(answer));
+    worker.on("message", ({ number, sha256 }: Answer) => this.#waiting.get(number)?.(sha256));
     worker.on("error", () => this.#failed(worker));
     worker.on("exit", () => this.#failed(worker));
     this.#worker = worker;

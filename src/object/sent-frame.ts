@@ -4,7 +4,8 @@ import { pipeline } from "node:stream/promises";
 import { constants, createZstdDecompress } from "node:zlib";
 import { WalarcError } from "../errors.ts";
 import { ByteBudget } from "./byte-budget.ts";
-import { zstdContent } from "./decompression.ts";
+import { ContentBlocks } from "./content-blocks.ts";
+import { SPARE_BYTES, zstdContent } from "./decompression.ts";
 import { Hasher } from "./hasher.ts";
 import { FrameWalk } from "./zstd-frame.ts";
 
@@ -12,11 +13,11 @@ import { FrameWalk } from "./zstd-frame.ts";
 const WINDOW_LOG_MAX = 24;
 const PLAIN_CHUNK_BYTES = 256 * 1024;
 
-/** Below it a stream is as cheap, and Node's memory is shared by many. */
+/** Below it a stream is as cheap. */
 const WHOLE_BYTES_MIN = 1024 * 1024;
 /** Of frames that are waited for in memory, and of contents: four segments of the usual size. */
 const frames = new ByteBudget(32 * 1024 * 1024);
-const contents = new ByteBudget(64 * 1024 * 1024);
+const contents = new ContentBlocks(64 * 1024 * 1024 + 4 * SPARE_BYTES);
 
 const hasher = new Hasher();
 
@@ -90,24 +91,21 @@ export class SentFrame {
     const { contentBytes = 0, windowBytes } = this.#walk;
     const isUsual = contentBytes >= WHOLE_BYTES_MIN && windowBytes <= 2 ** WINDOW_LOG_MAX;
     const isFitting = isUsual && contentBytes <= this.#plainBytesMax;
-    using room = isFitting ? contents.take(contentBytes) : undefined;
-    const hashed = room && (await hasher.sha256OfMoved(await this.#content(frame, room.bytes)));
-    if (hashed === undefined) return yield* this.#streamed(inPieces(frame));
-    this.#contentSha256 = hashed.sha256;
-    try {
-      yield hashed.plain;
-    } finally {
-      // Given back at once, not when garbage is collected.
-      hashed.plain.buffer.transfer(0);
-    }
+    using block = isFitting ? contents.take(contentBytes + SPARE_BYTES) : undefined;
+    if (block === undefined) return yield* this.#streamed(inPieces(frame));
+    const content = await this.#content(frame, block.memory);
+    this.#contentSha256 = await hasher.sha256(content);
+    yield content;
   }
 
-  async #content(frame: Buffer, contentBytes: number): Promise<Buffer<ArrayBuffer>> {
+  async #content(frame: Buffer, memory: Buffer): Promise<Buffer> {
     try {
-      return await zstdContent(frame, contentBytes);
+      const content = await zstdContent(frame, memory);
+      if (content.length === this.#walk.contentBytes) return content;
     } catch (error) {
       throw ours(error);
     }
+    throw notAFrame("it has another content than it says");
   }
 
   async *#streamed(frame: AsyncIterable<Buffer>): AsyncGenerator<Buffer, void, void> {

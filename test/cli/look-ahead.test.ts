@@ -35,6 +35,24 @@ describe.each(RUNTIMES)("%s: a push with others behind it", (runtime) => {
     expect(statusFiles(server)).toEqual(statusBefore);
   });
 
+  test("believes an older archive, which names the digest of the content alone", async () => {
+    await using archive = await TakingArchive.open(scene);
+    archive.frameDigest = () => undefined;
+    await using server = await ArchivingServer.start(scene, ALL);
+    expect(await server.push(ONE, archive.url)).toEqual(OK);
+    await server.confirmed(THREE);
+  });
+
+  test("takes nothing for archived of which another frame's digest is named", async () => {
+    await using archive = await TakingArchive.open(scene);
+    archive.frameDigest = () => "0".repeat(64);
+    await using server = await ArchivingServer.start(scene, ALL);
+    expect(await server.push(ONE, archive.url)).toEqual(OK);
+    await eventually("one was sent", () => archive.pushesOf(TWO) > 0);
+    expect(await server.push(TWO, archive.url)).toEqual(OK);
+    expect(archive.pushesOf(TWO)).toBe(2);
+  });
+
   test("is not done before the archive has confirmed the one on its way", async () => {
     await using archive = await TakingArchive.open(scene);
     await using server = await ArchivingServer.start(scene, ALL);
@@ -102,22 +120,22 @@ describe.each(RUNTIMES)("%s: a push with others behind it", (runtime) => {
   test("has nothing more archived behind what the archive does not take, until it does", async () => {
     await using archive = await TakingArchive.open(scene);
     await using server = await ArchivingServer.start(scene, ALL);
-    const sixth = ALL[5] as MadeFile;
+    const eighth = ALL[7] as MadeFile;
     archive.troubled.add(TWO.name);
     const besides = Promise.withResolvers<void>();
-    for (const { name } of ALL.slice(2, 5)) archive.holds.set(name, besides.promise);
+    for (const { name } of ALL.slice(2, 7)) archive.holds.set(name, besides.promise);
     await server.push(ONE, archive.url);
     await eventually("it was tried", () => archive.pushesOf(TWO) > 0);
     const { exit } = FAILURES["store-failed"];
     expect(await server.push(TWO, archive.url)).toMatchObject({ status: exit });
     besides.resolve();
-    for (const sent of ALL.slice(2, 5)) await server.confirmed(sent);
+    for (const sent of ALL.slice(2, 7)) await server.confirmed(sent);
     expect(await server.push(TWO, archive.url)).toMatchObject({ status: exit });
-    expect(archive.pushesOf(sixth)).toBe(0);
+    expect(archive.pushesOf(eighth)).toBe(0);
     archive.troubled.clear();
     expect(await server.push(TWO, archive.url)).toEqual(OK);
     expect(await server.push(THREE, archive.url)).toEqual(OK);
-    await server.confirmed(sixth);
+    await server.confirmed(eighth);
   });
 
   describe("believes nothing that was confirmed", () => {

@@ -48,40 +48,10 @@ test.each([
   }
 });
 
-test("memory that moves to the thread comes back as it was, with its digest", async () => {
-  const hasher = new Hasher();
-  for (const sizeBytes of [1, MIB - 1, MIB, 3 * MIB + 1]) {
-    const memory = Buffer.from(randomBytes(sizeBytes + 40).buffer.slice(0), 7, sizeBytes);
-    const bytes = Buffer.from(memory);
-    const hashed = await hasher.sha256OfMoved(memory);
-    expect(hashed?.sha256).toBe(digestOf(bytes));
-    expect(hashed?.plain.equals(bytes)).toBe(true);
-  }
-});
-
-test("memory that moves to a thread which ends is lost, and the next is hashed here", async () => {
-  const hasher = new Hasher({ code: answering("process.exit(1)"), deadlineMs: 300 });
-  expect(await hasher.sha256OfMoved(Buffer.alloc(2 * MIB))).toBeUndefined();
-  const hashed = await hasher.sha256OfMoved(Buffer.alloc(2 * MIB));
-  expect(hashed?.sha256).toBe(digestOf(Buffer.alloc(2 * MIB)));
-});
-
-test.each([
-  ["another digest", "parentPort.postMessage({ number, sha256: 'ab', bytes }, [bytes.buffer])"],
-  ["nothing back", "parentPort.postMessage({ number, sha256: '0'.repeat(64) })"],
-  [
-    "less back",
-    "parentPort.postMessage({ number, sha256: '0'.repeat(64), bytes: bytes.slice(1) })",
-  ],
-])("a thread that gives %s is not believed", async (_what, statement) => {
-  const hasher = new Hasher({ code: answering(statement), deadlineMs: 300 });
-  expect(await hasher.sha256OfMoved(Buffer.alloc(2 * MIB))).toBeUndefined();
-});
-
 /** A thread that does this for every file. */
 function answering(statement: string): string {
   return `
     const { parentPort } = require("node:worker_threads");
-    parentPort.on("message", ({ number, bytes }) => { ${statement} });
+    parentPort.on("message", ({ number }) => { ${statement} });
   `;
 }

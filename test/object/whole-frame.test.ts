@@ -2,6 +2,8 @@ import { randomBytes } from "node:crypto";
 import { constants, zstdCompressSync } from "node:zlib";
 import { expect, test } from "vitest";
 import { ByteBudget } from "../../src/object/byte-budget.ts";
+import { ContentBlocks } from "../../src/object/content-blocks.ts";
+import { SPARE_BYTES, zstdContent } from "../../src/object/decompression.ts";
 import { SentFrame } from "../../src/object/sent-frame.ts";
 import { FrameWalk } from "../../src/object/zstd-frame.ts";
 import { sha256Of } from "../support/wal-maker.ts";
@@ -158,4 +160,28 @@ test("a budget is given out once, and taken back once", () => {
   room?.[Symbol.dispose]();
   expect(budget.take(8)).toBeUndefined();
   expect(budget.take(7)).toBeDefined();
+});
+
+test("blocks are used again, and no more than was said", () => {
+  const blocks = new ContentBlocks(10);
+  const first = blocks.take(6);
+  expect(blocks.take(5)).toBeUndefined();
+  first?.[Symbol.dispose]();
+  first?.[Symbol.dispose]();
+  expect(blocks.take(6)?.memory).toBe(first?.memory);
+  expect(blocks.take(5)).toBeUndefined();
+  expect(blocks.take(4)?.memory).toHaveLength(4);
+});
+
+test("a content of another size makes room for itself", () => {
+  const blocks = new ContentBlocks(10);
+  blocks.take(6)?.[Symbol.dispose]();
+  expect(blocks.take(10)?.memory).toHaveLength(10);
+});
+
+test("a content stands in the memory that was given for it", async () => {
+  const memory = Buffer.from(new SharedArrayBuffer(CONTENT.length + SPARE_BYTES));
+  const found = await zstdContent(FRAME, memory);
+  expect(found.equals(CONTENT)).toBe(true);
+  expect(found.buffer).toBe(memory.buffer);
 });

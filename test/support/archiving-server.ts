@@ -4,6 +4,7 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { basename, join } from "node:path";
+import { zstdDecompressSync } from "node:zlib";
 import type { Outcome } from "./child.ts";
 import type { ClientScene } from "./client-scene.ts";
 import { eventually } from "./eventually.ts";
@@ -21,6 +22,8 @@ export class TakingArchive implements AsyncDisposable {
   readonly holds = new Map<string, Promise<void>>();
   /** Names whose push fails with `store-failed`. */
   readonly troubled = new Set<string>();
+  /** What it says of a frame beside the digest of its content. Older daemons say nothing. */
+  frameDigest: (frame: Buffer) => string | undefined = sha256Of;
   readonly #server: Server;
   readonly #counts = new Map<string, number>();
 
@@ -61,11 +64,16 @@ export class TakingArchive implements AsyncDisposable {
     this.#counts.set(name, (this.#counts.get(name) ?? 0) + 1);
     await this.holds.get(name);
     if (this.troubled.has(name)) return refuse(response, 503, "store-failed");
-    const body = Buffer.concat(chunks);
+    const sent = Buffer.concat(chunks);
+    const isFrame = request.headers["content-encoding"] === "zstd";
+    const body = isFrame ? zstdDecompressSync(sent) : sent;
     const held = this.files.get(name);
     if (held !== undefined && !held.equals(body)) return refuse(response, 409, "conflict");
     this.files.set(name, body);
-    response.writeHead(held ? 200 : 201, { "walarc-sha256": sha256Of(body) }).end();
+    const frameDigest = isFrame ? this.frameDigest(sent) : undefined;
+    response.setHeader("walarc-sha256", sha256Of(body));
+    if (frameDigest !== undefined) response.setHeader("walarc-frame-sha256", frameDigest);
+    response.writeHead(held ? 200 : 201).end();
   }
 }
 
