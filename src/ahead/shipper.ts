@@ -10,6 +10,7 @@ import type { Endpoint } from "../client/connection.ts";
 import { Frames } from "../client/frames.ts";
 import { openSourceFile } from "../client/source-file.ts";
 import { upload } from "../client/upload.ts";
+import { framesAtOnce } from "../client/zstd.ts";
 import { parseWalName, type PlacedName } from "../wal/name.ts";
 import { contentIdentity, type Ledger } from "./ledger.ts";
 import { postmasterPid } from "./postmaster.ts";
@@ -24,8 +25,9 @@ const TURNS_MAX = 1_024;
 /** The archiver has come to its end, or is stuck: then nothing goes on behind its back. */
 const IDLE_MS = 10_000;
 const ENTRUSTED_MS = 2_000;
+const FRAMES_MAX = 4;
 /** Beside those that are being compressed, some are on the network or being stored. */
-const UPLOADS_MAX = 6;
+const SENT_MAX = 2;
 const STANDSTILL_MS = 10_000;
 /** What was not asked for by then is sent again by whoever asks. */
 const REMEMBERED_MS = 60_000;
@@ -67,7 +69,7 @@ export async function ship(options: ShipOptions): Promise<void> {
 class Shipper {
   readonly #options: ShipOptions;
   readonly #stop = new AbortController();
-  readonly #frames = new Frames();
+  readonly #frames = new Frames(FRAMES_MAX);
   readonly #underWay = new Map<string, Promise<void>>();
   /** When it was confirmed. */
   readonly #confirmedAtMs = new Map<string, number>();
@@ -133,15 +135,21 @@ class Shipper {
       this.#forget(asked, nowMs);
     }
     if (this.#options.limitBytes === 0) return;
+    // Nobody need look, two hundred times a second, at a thousand names.
+    if (this.#underWay.size >= this.#atOnce) return;
     const obstacle = this.#obstacle(asked);
     for (const name of this.#next(asked, nowMs)) {
       if (obstacle !== undefined && name.text >= obstacle) return;
       if (this.#left.has(name.text) || this.#confirmedAtMs.has(name.text)) continue;
       if (this.#underWay.has(name.text)) continue;
-      if (this.#underWay.size >= UPLOADS_MAX) return;
+      if (this.#underWay.size >= this.#atOnce) return;
       if ((this.#countAhead(asked) + 1) * this.#largestBytes > this.#options.limitBytes) return;
       this.#begin(name);
     }
+  }
+
+  get #atOnce(): number {
+    return framesAtOnce(this.#largestBytes, FRAMES_MAX) + SENT_MAX;
   }
 
   /** The first that the archive does not take: behind it there would be a gap. */

@@ -2,19 +2,24 @@
 import { readSource, requireUnchanged, type SourceFile } from "./source-file.ts";
 import { canCompress, compressed, discard, FRAME_PLAIN_BYTES_MAX, framesAtOnce } from "./zstd.ts";
 
-const AT_ONCE = 4;
 /** Then the memory is given back to the system. */
 const KEPT_MS = 2000;
 const PAGE_BYTES = 4096;
 /** Of glibc's malloc, in front of what it has mapped for a large request. */
 const MALLOC_HEADER_BYTES = 16;
 
-/** So many files of one size stand in memory at most, and never more than 64 MB of them. */
+/** No more than 64 MB of files stand in memory at a time. */
 export class Frames {
   readonly #spare: Buffer[] = [];
   readonly #waiting: (() => void)[] = [];
+  readonly #atOnce: number;
   #underWay = 0;
   #release: NodeJS.Timeout | undefined;
+
+  /** `atOnce` files at most, however small they are. */
+  constructor(atOnce: number) {
+    this.#atOnce = atOnce;
+  }
 
   /**
    * The whole file as a frame; `undefined` where it is too large, or the runtime has no zstd. Waits
@@ -23,7 +28,7 @@ export class Frames {
   async of(file: SourceFile): Promise<Buffer | undefined> {
     const { size: sizeBytes } = file.stats;
     if (sizeBytes > FRAME_PLAIN_BYTES_MAX || !(await canCompress())) return undefined;
-    await this.#turn(framesAtOnce(sizeBytes, AT_ONCE));
+    await this.#turn(framesAtOnce(sizeBytes, this.#atOnce));
     try {
       const block = this.#take(sizeBytes);
       readWhole(file, block);
