@@ -37,7 +37,7 @@ export async function compressed(plain: Buffer): Promise<Buffer> {
       [constants.ZSTD_c_compressionLevel]: 1,
       [constants.ZSTD_c_checksumFlag]: 1,
       [constants.ZSTD_c_minMatch]: 5,
-      [constants.ZSTD_c_hashLog]: 16,
+      [constants.ZSTD_c_hashLog]: 15,
       [constants.ZSTD_c_windowLog]: 21,
     },
     pledgedSrcSize: plain.length,

@@ -15,9 +15,9 @@ const PLAIN_CHUNK_BYTES = 256 * 1024;
 
 /** Below it a stream is as cheap. */
 const WHOLE_BYTES_MIN = 1024 * 1024;
-/** Of frames that are waited for in memory, and of contents: four segments of the usual size. */
-const frames = new ByteBudget(32 * 1024 * 1024);
-const contents = new ContentBlocks(64 * 1024 * 1024 + 4 * SPARE_BYTES);
+/** Of frames that are waited for in memory, and of contents: three segments of the usual size. */
+const frames = new ByteBudget(24 * 1024 * 1024);
+const contents = new ContentBlocks(48 * 1024 * 1024 + 3 * SPARE_BYTES);
 
 const hasher = new Hasher();
 

@@ -70,16 +70,16 @@ test("many at the same time keep to their own content, whether there is room or 
   const found = await Promise.all(sent.map(chunksOf));
   expect(found.map((chunks) => sha256Of(Buffer.concat(chunks)))).toEqual(contents.map(sha256Of));
   const inOne = found.filter(({ length }) => length === 1).length;
-  expect(inOne).toBeGreaterThanOrEqual(4);
+  expect(inOne).toBeGreaterThanOrEqual(3);
   // What they had is free again.
   expect(await chunksOf(sentFrame(FRAME))).toEqual([CONTENT]);
 });
 
 test("what is given up in the middle leaves its room to others", async () => {
-  const large = frameOf(content(60 * MIB));
+  const large = frameOf(content(40 * MIB));
   for (let round = 0; round < 3; round += 1) {
     const chunks = sentFrame(large).plain();
-    expect((await chunks.next()).value).toHaveLength(60 * MIB);
+    expect((await chunks.next()).value).toHaveLength(40 * MIB);
     await chunks.return();
   }
 });
