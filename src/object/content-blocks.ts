@@ -14,11 +14,34 @@ export interface ContentBlock extends Disposable {
  */
 export class ContentBlocks {
   readonly #spare: Buffer[] = [];
+  readonly #bytes: number;
+  /** Each takes what it waits for if that is there now. */
+  #waiting: (() => void)[] = [];
   #freeBytes: number;
   #release: NodeJS.Timeout | undefined;
 
   constructor(bytes: number) {
+    this.#bytes = bytes;
     this.#freeBytes = bytes;
+  }
+
+  /** As `take`; waits in turn for what others have, but no longer than `patienceMs`. */
+  async takeSoon(sizeBytes: number, patienceMs: number): Promise<ContentBlock | undefined> {
+    const block = this.#waiting.length === 0 ? this.take(sizeBytes) : undefined;
+    if (block !== undefined || sizeBytes > this.#bytes) return block;
+    return await new Promise((resolve) => {
+      const end = (given: ContentBlock | undefined) => {
+        clearTimeout(deadline);
+        this.#waiting = this.#waiting.filter((one) => one !== waiter);
+        resolve(given);
+      };
+      const waiter = () => {
+        const given = this.take(sizeBytes);
+        if (given !== undefined) end(given);
+      };
+      const deadline = setTimeout(() => end(undefined), patienceMs);
+      this.#waiting.push(waiter);
+    });
   }
 
   /** `undefined` where there is no room now. */
@@ -48,6 +71,7 @@ export class ContentBlocks {
     this.#spare.push(memory);
     clearTimeout(this.#release);
     this.#release = setTimeout(() => this.#dropSpare(), KEPT_MS).unref();
+    this.#waiting[0]?.();
   }
 
   #dropSpare(): void {

@@ -87,7 +87,8 @@ async function* kept(
     hash?.update(chunk);
     sizeBytes += chunk.length;
     take();
-    if (waitingBytes < BLOCK_BYTES) continue;
+    // Hashed already, the content is all here: its memory goes before the frame is written.
+    if (waitingBytes < BLOCK_BYTES || hash === undefined) continue;
     yield joined(waiting);
     waiting = [];
     waitingBytes = 0;

@@ -19,6 +19,9 @@ const WHOLE_BYTES_MIN = 1024 * 1024;
 const frames = new ByteBudget(24 * 1024 * 1024);
 const contents = new ContentBlocks(48 * 1024 * 1024 + 3 * SPARE_BYTES);
 
+/** Others have a block for some 50 ms; a stream takes longer than to wait for it. */
+const PATIENCE_MS = 200;
+
 const hasher = new Hasher();
 
 /** A frame as somebody sends it: it is decompressed to be looked at, and may be kept as it is. */
@@ -91,7 +94,8 @@ export class SentFrame {
     const { contentBytes = 0, windowBytes } = this.#walk;
     const isUsual = contentBytes >= WHOLE_BYTES_MIN && windowBytes <= 2 ** WINDOW_LOG_MAX;
     const isFitting = isUsual && contentBytes <= this.#plainBytesMax;
-    using block = isFitting ? contents.take(contentBytes + SPARE_BYTES) : undefined;
+    const wantedBytes = contentBytes + SPARE_BYTES;
+    using block = isFitting ? await contents.takeSoon(wantedBytes, PATIENCE_MS) : undefined;
     if (block === undefined) return yield* this.#streamed(inPieces(frame));
     const content = await this.#content(frame, block.memory);
     this.#contentSha256 = await hasher.sha256(content);

@@ -185,3 +185,17 @@ test("a content stands in the memory that was given for it", async () => {
   expect(found.equals(CONTENT)).toBe(true);
   expect(found.buffer).toBe(memory.buffer);
 });
+
+test("who waits for memory gets it in turn, and gives up in time", async () => {
+  const blocks = new ContentBlocks(10);
+  const first = blocks.take(10);
+  const [second, third] = [blocks.takeSoon(10, 60_000), blocks.takeSoon(10, 60_000)];
+  expect(await blocks.takeSoon(10, 1)).toBeUndefined();
+  expect(await blocks.takeSoon(11, 60_000)).toBeUndefined();
+  first?.[Symbol.dispose]();
+  const given = await second;
+  expect(given?.memory).toBe(first?.memory);
+  expect(blocks.take(10)).toBeUndefined();
+  given?.[Symbol.dispose]();
+  expect((await third)?.memory).toBe(first?.memory);
+});
