@@ -10,7 +10,7 @@
  * exist. An attendant prepares a segment, but the rename that delivers it is done here: one
  * that stood still and wakes up later can no longer change PostgreSQL's files.
  *
- *     PLACE/KEY/calls      an attendant's socket
+ *     PLACE/KEY, PLACE.KEY an attendant's directory, and its socket
  *     to it                length of the rest (4 bytes, little endian), DEVICE:INODE of the working
  *                          directory, the arguments, an empty one, the variables WALARC_*; each
  *                          with a 0 behind it
@@ -84,7 +84,7 @@ static int compose(char **arguments)
 static int reach(const char *place, const char *key)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int length = snprintf(address.sun_path, sizeof address.sun_path, "%s/%s/calls", place, key);
+    int length = snprintf(address.sun_path, sizeof address.sun_path, "%s.%s", place, key);
     if (length < 0 || (size_t)length >= sizeof address.sun_path)
         return -1;
     int connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

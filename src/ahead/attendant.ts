@@ -1,6 +1,6 @@
 /**
  * The attendant: what a process beside the server does for the calls that PostgreSQL makes
- * meanwhile. `bin/walarc-call.c` asks it, over a socket in the process's private place, how a call
+ * meanwhile. `bin/walarc-call.c` asks it, over a socket at the process's private place, how a call
  * ends; to ask costs a tenth of what it takes to start a client. It tells of no failures: whatever
  * is not plain, the client does.
  */
@@ -30,7 +30,6 @@ export interface AttendOptions {
   readonly answer: (call: Call, signal: AbortSignal) => Promise<CallAnswer>;
 }
 
-const SOCKET = "calls";
 const CALL_BYTES_MAX = 65_536;
 const LENGTH_BYTES = 4;
 /** The caller gives up after five of them. */
@@ -42,7 +41,7 @@ const UNREADABLE = "\ufffd";
 export function attend(options: AttendOptions): Disposable {
   const server = createServer((socket) => converse(socket, options));
   server.on("error", () => {}); // As if there were none.
-  server.listen(options.place.pathOf(SOCKET));
+  server.listen(options.place.socketPath);
   return { [Symbol.dispose]: () => close(server) };
 }
 

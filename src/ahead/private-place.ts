@@ -4,10 +4,12 @@
  *
  *     pg_wal/pgsql_tmp.walarc…/KEY/owner     the process that fills it: its id and start
  *                                 /…         what it has made ready
+ *     pg_wal/pgsql_tmp.walarc….KEY           where that process answers calls
  *
  * The key is a digest of all that the contents must fit to. What begins with `pgsql_tmp`
  * PostgreSQL's own tools know for worthless: backups leave it out, pg_rewind does not copy it and
- * removes it (filemap.c).
+ * removes it (filemap.c). Only of sockets it knows nothing: the directory of one that a killed
+ * process has left it cannot remove, and breaks off in the middle. So that has no directory.
  */
 import { createHash } from "node:crypto";
 import {
@@ -22,7 +24,7 @@ import {
   unlinkSync,
   writeFileSync,
 } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { isThere } from "./process.ts";
 
 const PREFIX = "pgsql_tmp.";
@@ -78,6 +80,11 @@ export class PrivatePlace {
     return join(this.#directory, file);
   }
 
+  /** Where the process that fills it listens. */
+  get socketPath(): string {
+    return `${this.#parent}.${basename(this.#directory)}`;
+  }
+
   /** All names in it; throws when it is not there. */
   names(): string[] {
     return readdirSync(this.#directory);
@@ -96,12 +103,12 @@ export class PrivatePlace {
   sweep(): void {
     const keys = existsSync(this.#parent) ? readdirSync(this.#parent) : [];
     const isInUse = keys.some((key) => ownerOf(join(this.#parent, key)) !== undefined);
-    if (!isInUse) rmSync(this.#parent, { recursive: true, force: true });
+    if (!isInUse) this.#clear();
   }
 
   /** Makes room for a new owner; removes what former ones left, whatever it was for. */
   prepare(): void {
-    rmSync(this.#parent, { recursive: true, force: true });
+    this.#clear();
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
   }
 
@@ -132,10 +139,19 @@ export class PrivatePlace {
   /** Leaves nothing behind. */
   remove(): void {
     try {
+      rmSync(this.socketPath, { force: true });
       rmSync(this.#directory, { recursive: true, force: true });
       rmdirSync(this.#parent);
     } catch {
       // The data directory is gone, or somebody else has a place here.
+    }
+  }
+
+  #clear(): void {
+    rmSync(this.#parent, { recursive: true, force: true });
+    const [walDirectory, sockets] = [dirname(this.#parent), `${basename(this.#parent)}.`];
+    for (const name of readdirSync(walDirectory)) {
+      if (name.startsWith(sockets)) rmSync(join(walDirectory, name), { force: true });
     }
   }
 }

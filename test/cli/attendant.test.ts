@@ -248,9 +248,10 @@ async function falseAttendant(
   reply: string,
   owner: { uid?: number; gid?: number } = scene.workspace.account,
 ): Promise<AsyncDisposable> {
-  const parts = [basename(server.path), "pg_wal", "pgsql_tmp.walarc"];
-  await scene.workspace.makeDirectory(...parts);
-  const path = join(await scene.workspace.makeDirectory(...parts, "0123456789abcdef"), "calls");
+  const [parts, key] = [[basename(server.path), "pg_wal", "pgsql_tmp.walarc"], "0123456789abcdef"];
+  const place = await scene.workspace.makeDirectory(...parts);
+  await scene.workspace.makeDirectory(...parts, key);
+  const path = `${place}.${key}`;
   const code = `process.umask(0);require("node:net")
     .createServer((s) => s.on("error", () => {}).once("data", () => { ${reply} }))
     .listen(${JSON.stringify(path)})`;
@@ -264,7 +265,7 @@ async function falseAttendant(
     [Symbol.asyncDispose]: async () => {
       child.kill("SIGKILL");
       await once(child, "exit");
-      await rm(join(server.path, "pg_wal/pgsql_tmp.walarc"), { recursive: true, force: true });
+      for (const left of [place, path]) await rm(left, { recursive: true, force: true });
     },
   };
 }

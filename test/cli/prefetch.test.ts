@@ -138,7 +138,7 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
       await using server = await RecoveringServer.start(scene);
       await server.fetch(ONE, archive.url);
       await server.stocked(TWO);
-      await rm(server.stockPath("calls"), { force: true }); // Of another boot nobody is there.
+      await rm(server.socketPath(), { force: true }); // Of another boot nobody is there.
       const boot = `${scene.newPath()}.boot`;
       await scene.workspace.writeFile(boot, "00000000-0000-4000-8000-000000000000\n");
       const { uid, gid } = scene.workspace.account;

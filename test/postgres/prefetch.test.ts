@@ -150,7 +150,7 @@ describeScene("with segments fetched ahead of it", (scene) => {
     await source.promote();
     await primary.start();
     await primary.query("insert into t values (0, 0)");
-    await primary.stop();
+    await crashWithShipper();
     const file = `${STOCK}/0123456789abcdef/${segments[0]}`;
     for (const server of [source, primary]) {
       const name = server === source ? file : `${file}-old`;
@@ -165,7 +165,40 @@ describeScene("with segments fetched ahead of it", (scene) => {
     expect(hasStock(primary)).toBe(false);
     await source.stop();
   });
+
+  /** The primary goes down, and what its shipper has left stays where it is. */
+  async function crashWithShipper(): Promise<void> {
+    await primary.query("alter system set archive_command = '/bin/false'");
+    await primary.query("select pg_reload_conf()");
+    for (let batch = 1; batch <= 4; batch++) {
+      await primary.query("insert into t values (0, 0)");
+      await primary.switchWal();
+    }
+    await primary.query("alter system reset archive_command");
+    await primary.query("select pg_reload_conf()");
+    await primary.switchWal();
+    const shipper = await eventually("there is a shipper", () => shipperOf(primary));
+    process.kill(shipper, "SIGSTOP");
+    expect(sockets(primary)).toHaveLength(1);
+    await primary.stop("immediate");
+    process.kill(shipper, "SIGKILL");
+    expect(sockets(primary)).toHaveLength(1);
+  }
 });
+
+function shipperOf({ walDirectory }: PostgresCluster): number | undefined {
+  const owner = readdirSync(walDirectory, { recursive: true, encoding: "utf8" })
+    .filter((path) => path.startsWith(`${STOCK}-push/`))
+    .find((path) => path.endsWith("/owner"));
+  if (owner === undefined || sockets({ walDirectory }).length === 0) return undefined;
+  return Number.parseInt(readFileSync(join(walDirectory, owner), "latin1"), 10);
+}
+
+function sockets({ walDirectory }: Pick<PostgresCluster, "walDirectory">): string[] {
+  return readdirSync(walDirectory, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isSocket())
+    .map(({ name }) => name);
+}
 
 function hasStock(server: PostgresCluster): boolean {
   return existsSync(join(server.walDirectory, STOCK));

@@ -147,6 +147,13 @@ export class RecoveringServer implements AsyncDisposable {
     return join(this.path, STOCK, key, name);
   }
 
+  /** Where the process that fills the stock answers calls. */
+  socketPath(): string {
+    const names = namesIn(join(this.path, "pg_wal"));
+    const name = names.find((name) => name.startsWith(`${basename(STOCK)}.`)) ?? "";
+    return join(this.path, "pg_wal", name);
+  }
+
   hasStock(): boolean {
     return namesIn(join(this.path, "pg_wal")).includes(basename(STOCK));
   }
