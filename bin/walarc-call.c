@@ -37,7 +37,7 @@
 #define ANSWER_BYTES_MAX 1024
 /* An attendant gives a sign of life five times in it. */
 #define SILENCE_SECONDS 1
-/* What a failure to start anything must look like: see bin/walarc. */
+/* What a failure to start anything must look like: see bin/walarc. Above 125 it ends a standby. */
 #define STATUS_FAILED 2
 #define STATUS_STOP 200
 #define NOT_BY_THEM (-1)
@@ -180,5 +180,6 @@ int main(int count, char **arguments)
         execv(arguments[2], arguments + 2);
     fprintf(stderr, "walarc: %s: local: cannot start %s: %s\n", arguments[3], arguments[2],
             strerror(errno));
-    return strcmp(arguments[3], "fetch") == 0 ? STATUS_STOP : STATUS_FAILED;
+    int stops = strcmp(arguments[3], "fetch") == 0 && access("standby.signal", F_OK) != 0;
+    return stops ? STATUS_STOP : STATUS_FAILED;
 }

@@ -6,6 +6,7 @@ import { basename, join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { FAILURES } from "../../src/errors.ts";
 import { ArchivingServer, TakingArchive } from "../support/archiving-server.ts";
+import { type Outcome, runCommand } from "../support/child.ts";
 import { ClientScene } from "../support/client-scene.ts";
 import { eventually } from "../support/eventually.ts";
 import { sha256Of } from "../support/faults.ts";
@@ -37,8 +38,32 @@ function startedClients(): number {
   return readFileSync(starts, "utf8").split("\n").length - 1;
 }
 
-test("what asks an attendant was built", () => {
-  expect(existsSync(join(scene.installation.walarc, "../../dist/walarc-call"))).toBe(true);
+describe("what asks an attendant", () => {
+  test("was built, and needs no library, without which it would end with 1", async () => {
+    // Of a program that is linked with some, this lists them, and ends with 0.
+    const outcome = await runCall([], { LD_TRACE_LOADED_OBJECTS: "1" });
+    expect(outcome).toMatchObject({ status: 2, stdout: "" });
+  });
+
+  test.each([
+    ["push", "recovery", 2],
+    ["fetch", "recovery", 200],
+    ["fetch", "standby", 2],
+  ] as const)("ends a %s in a %s with %i where no client can be started", async (...each) => {
+    const [command, setting, status] = each;
+    const { path } = await scene.makeDataDirectory(setting);
+    const outcome = await runCall(["pg_wal/none", "/nowhere/walarc", command], {}, path);
+    expect(outcome).toMatchObject({ status, stderr: expect.stringContaining("local: ") as string });
+  });
+
+  async function runCall(
+    args: readonly string[],
+    env: Readonly<Record<string, string>>,
+    cwd = scene.workspace.directory,
+  ): Promise<Outcome> {
+    const program = join(scene.installation.walarc, "../../dist/walarc-call");
+    return await runCommand(program, args, { account: scene.workspace.account, cwd, env });
+  }
 });
 
 describe("a push for which somebody attends", () => {

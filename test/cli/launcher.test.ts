@@ -15,6 +15,9 @@ const LAUNCHER = fileURLToPath(new URL("../../bin/walarc", import.meta.url));
 /** Stands in for a program and tells how it was started. */
 const TELLER = '#!/bin/sh\necho "$0: $*; $UV_THREADPOOL_SIZE; $NODE_OPTIONS"\n';
 
+/** What the kernel takes for no program of this machine. */
+const NO_PROGRAM = "\x7fELF\x02\x01\x01\x00\x00";
+
 let scene: ClientScene;
 /** A PATH with what the script calls and no Node. */
 let tools: string;
@@ -32,7 +35,7 @@ describe("without", () => {
     ["a build", (prefix) => rm(join(prefix, "dist/walarc.cjs"))],
     [
       "a Node for this machine",
-      (prefix) => writeFile(join(prefix, "node_modules/.bin/node"), "\x7fELF\x02\x01\x01\x00\x00"),
+      (prefix) => writeFile(join(prefix, "node_modules/.bin/node"), NO_PROGRAM),
     ],
   ])("%s it keeps to the exit statuses, in one line and a hint", async (_title, spoil) => {
     const prefix = await install();
@@ -95,7 +98,42 @@ describe("the launcher", () => {
     }
     expect((await start(walarc, ["status"])).stdout).toContain("walarc.cjs status");
   });
+
+  test.each(["dash", "bash"])(
+    "asks nobody with a program that does not run, under %s",
+    async (sh) => {
+      const prefix = await install();
+      await writeFile(join(prefix, "dist/walarc-call"), NO_PROGRAM, { mode: 0o755 });
+      const { path } = await scene.makeDataDirectory("standby");
+      await mkdir(join(path, "pg_wal/pgsql_tmp.walarc"));
+      const args = [await linkTo(sh), join(prefix, "bin/walarc"), ...FETCH];
+      const { status, stdout } = await start("/usr/bin/env", args, { cwd: path });
+      expect({ status, stdout }).toMatchObject({
+        status: 0,
+        stdout: expect.stringContaining(`walarc.cjs ${FETCH.join(" ")}; ; \n`) as string,
+      });
+    },
+  );
+
+  test("keeps to the exit statuses where bash is sh, and nothing runs", async () => {
+    const prefix = await install();
+    for (const part of ["dist/walarc-client", "node_modules/.bin/node"]) {
+      await writeFile(join(prefix, part), NO_PROGRAM, { mode: 0o755 });
+    }
+    const { path } = await scene.makeDataDirectory("standby");
+    for (const args of [PUSH, FETCH]) {
+      const words = [await linkTo("bash"), join(prefix, "bin/walarc"), ...args];
+      expect(await start("/usr/bin/env", words, { cwd: path })).toMatchObject({ status: 2 });
+    }
+  });
 });
+
+/** A shell as `sh`, which some behave as. */
+async function linkTo(shell: string): Promise<string> {
+  const sh = join(await scene.newDirectory(), "sh");
+  await symlink(`/bin/${shell}`, sh);
+  return sh;
+}
 
 /** The launcher with a Node and a build that only tell how they were started. */
 async function install(name = "prefix"): Promise<string> {
