@@ -102,13 +102,20 @@ export class PrivatePlace {
   /** Removes what owners have left that are gone, whatever it was for. */
   sweep(): void {
     const keys = existsSync(this.#parent) ? readdirSync(this.#parent) : [];
-    const isInUse = keys.some((key) => ownerOf(join(this.#parent, key)) !== undefined);
-    if (!isInUse) this.#clear();
+    const inUse = keys.filter((key) => ownerOf(join(this.#parent, key)) !== undefined);
+    const left = keys.filter((key) => !inUse.includes(key)).map((key) => join(this.#parent, key));
+    if (inUse.length === 0) left.push(this.#parent);
+    const [walDirectory, sockets] = [dirname(this.#parent), `${basename(this.#parent)}.`];
+    for (const name of readdirSync(walDirectory)) {
+      const isInUse = inUse.includes(name.slice(sockets.length));
+      if (name.startsWith(sockets) && !isInUse) left.push(join(walDirectory, name));
+    }
+    for (const path of left) rmSync(path, { recursive: true, force: true });
   }
 
-  /** Makes room for a new owner; removes what former ones left, whatever it was for. */
+  /** Makes room for a new owner; those that live stay, as one command may call two archives. */
   prepare(): void {
-    this.#clear();
+    this.sweep();
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
   }
 
@@ -144,14 +151,6 @@ export class PrivatePlace {
       rmdirSync(this.#parent);
     } catch {
       // The data directory is gone, or somebody else has a place here.
-    }
-  }
-
-  #clear(): void {
-    rmSync(this.#parent, { recursive: true, force: true });
-    const [walDirectory, sockets] = [dirname(this.#parent), `${basename(this.#parent)}.`];
-    for (const name of readdirSync(walDirectory)) {
-      if (name.startsWith(sockets)) rmSync(join(walDirectory, name), { force: true });
     }
   }
 }
