@@ -97,9 +97,10 @@ export class Stock {
     return sizeBytes;
   }
 
-  /** How much of the segment is there; `undefined` when nobody is fetching it. */
-  partBytes(name: PlacedName): number | undefined {
-    return statSync(this.partOf(name), { throwIfNoEntry: false })?.size;
+  /** Changes with each piece of the segment that comes; `undefined` when nobody is fetching it. */
+  partState(name: PlacedName): string | undefined {
+    const stats = statSync(this.partOf(name), { throwIfNoEntry: false });
+    return stats && `${stats.size} ${stats.mtimeMs}`;
   }
 
   /** Tells the prefetcher what PostgreSQL was given. */

@@ -96,14 +96,14 @@ export class Supply {
 
   /** What `take` returns, once nothing of the segment is on its way any more. */
   async #arrived(take: () => number | undefined, signal: AbortSignal): Promise<number | undefined> {
-    let [seenBytes, grownAtMs] = [-1, 0];
+    let [seen, grownAtMs] = ["", 0];
     for (;;) {
       // Asked first: what is whole a moment later is no part any more.
-      const partBytes = this.#stock.partBytes(this.#name);
+      const part = this.#stock.partState(this.#name);
       const sizeBytes = take();
-      if (sizeBytes !== undefined || partBytes === undefined) return sizeBytes;
+      if (sizeBytes !== undefined || part === undefined) return sizeBytes;
       const nowMs = performance.now();
-      if (partBytes !== seenBytes) [seenBytes, grownAtMs] = [partBytes, nowMs];
+      if (part !== seen) [seen, grownAtMs] = [part, nowMs];
       if (nowMs - grownAtMs > STANDSTILL_MS || this.#stock.place.owner() === undefined)
         return undefined;
       await delay(POLL_MS, undefined, { signal });

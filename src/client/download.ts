@@ -7,6 +7,12 @@ import { exchange } from "./exchange.ts";
 import { failureIn } from "./problem.ts";
 import { canDecompress, decompressed, FRAME_PLAIN_BYTES_MAX } from "./zstd.ts";
 
+export interface Sink {
+  write(bytes: Buffer): void;
+  /** Called when a part of a frame has come, which is written when it is whole. */
+  touch?(): void;
+}
+
 export interface Download {
   readonly endpoint: Endpoint;
   readonly cluster: string;
@@ -14,7 +20,7 @@ export interface Download {
   /** Such as the caller's system identifier. */
   readonly headers: Readonly<Record<string, string>>;
   /** Called once the archive has begun to answer with the file. */
-  readonly open: () => { write(bytes: Buffer): void };
+  readonly open: () => Sink;
   /** The length of the file, where it is known and may come as a zstd frame. */
   readonly framedBytes?: number | undefined;
   /** Called when the request is on its way: what is done here costs no time. */
@@ -34,7 +40,7 @@ export async function download(request: Download): Promise<string> {
   const takesFrame =
     framedBytes > 0 && framedBytes <= FRAME_PLAIN_BYTES_MAX && (await canDecompress());
   const frame: Buffer[] = [];
-  let sink: { write(bytes: Buffer): void } | undefined;
+  let sink: Sink | undefined;
   let sha256 = "";
   const answer = await exchange(endpoint, {
     method: "GET",
@@ -47,7 +53,10 @@ export async function download(request: Download): Promise<string> {
       const file = (sink = request.open());
       const isFrame = takesFrame && head.headers.get("content-encoding") === "zstd";
       if (!isFrame) return (bytes) => file.write(bytes);
-      return (bytes) => void frame.push(Buffer.from(bytes)); // A copy: they are only borrowed.
+      return (bytes) => {
+        frame.push(Buffer.from(bytes)); // A copy: they are only borrowed.
+        file.touch?.();
+      };
     },
     signal,
     idleTimeoutMs,

@@ -1,6 +1,15 @@
 /** A file from the network, which nobody finds under its name before it is proven whole. */
 import { createHash } from "node:crypto";
-import { closeSync, constants, fsync, openSync, renameSync, unlinkSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  fsync,
+  futimesSync,
+  openSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
 import { WalarcError } from "../errors.ts";
 
 /** What was hashed is then still in the processor's cache. */
@@ -30,6 +39,12 @@ export class VerifiedFile {
       let written = 0;
       while (written < slice.length) written += writeSync(this.#open(), slice, written);
     }
+  }
+
+  /** Shows that something has come which cannot be written yet: the file's time of change moves. */
+  touch(): void {
+    const now = new Date();
+    futimesSync(this.#open(), now, now);
   }
 
   /** Throws `corrupt` unless the bytes written have this digest (hex). Once only. */

@@ -1,5 +1,7 @@
 import { copyFile, rename, rm, truncate } from "node:fs/promises";
 import { join } from "node:path";
+import { setTimeout } from "node:timers/promises";
+import { zstdCompressSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { STOP_STATUS } from "../../src/errors.ts";
 import { runCommand } from "../support/child.ts";
@@ -54,8 +56,32 @@ describe.each(RUNTIMES)("%s: a fetch for a recovery", (runtime) => {
     await server.fetch(ONE, archive.url);
     await eventually("it is under way", () => server.stock().includes(`${TWO.name}.part`));
     const outcome = server.fetch(TWO, archive.url);
-    setTimeout(finish, 200); // after the call has looked for it
+    void setTimeout(200).then(() => finish()); // after the call has looked for it
     expect(await outcome).toMatchObject({ status: 0, stderr: "" });
+    expect(sha256Of(await server.delivered())).toBe(sha256Of(TWO.bytes));
+    expect(archive.requestsFor(TWO)).toBe(1);
+  });
+
+  test("waits for a frame as long as something of it comes", async () => {
+    await using archive = await SmallArchive.of(scene, SUCCESSION);
+    await using server = await RecoveringServer.start(scene);
+    const frame = zstdCompressSync(TWO.bytes);
+    const told = { "Walarc-Sha256": sha256Of(TWO.bytes), "Content-Encoding": "zstd" };
+    const bytes = answer(200, told, frame);
+    archive.faults.set(TWO.name, {
+      moment: "received",
+      script: async (socket) => {
+        const pieceBytes = Math.ceil(bytes.length / 6);
+        for (let at = 0; at < bytes.length; at += pieceBytes) {
+          socket.write(bytes.subarray(at, at + pieceBytes));
+          await setTimeout(700); // All in all for longer than nothing may move.
+        }
+        socket.end();
+      },
+    });
+    await server.fetch(ONE, archive.url);
+    await eventually("it is under way", () => server.stock().includes(`${TWO.name}.part`));
+    expect(await server.fetch(TWO, archive.url)).toMatchObject({ status: 0, stderr: "" });
     expect(sha256Of(await server.delivered())).toBe(sha256Of(TWO.bytes));
     expect(archive.requestsFor(TWO)).toBe(1);
   });
