@@ -1,7 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { zstdDecompressSync } from "node:zlib";
 import { expect, test } from "vitest";
+import { compressed } from "../../src/client/zstd.ts";
 import { freeFrame, zstdFrame } from "../../src/object/compression.ts";
+import { makeSegment } from "../support/wal-maker.ts";
 
 const options = { compressionLevel: 1 };
 
@@ -24,4 +26,11 @@ test("a frame's memory is given back at once, and no other memory ever", async (
   expect([frame.length, small.length]).toEqual([0, 0]);
   expect(strangers).toEqual(copies);
   freeFrame(frame);
+});
+
+test("a frame that is sent is the one that the daemon would have made", async () => {
+  const { bytes } = makeSegment({ number: 1, content: "mixed" });
+  const sent = await compressed(bytes);
+  expect(sent.equals(await zstdFrame(bytes, options))).toBe(true);
+  expect(sent.equals(await zstdFrame(bytes, { compressionLevel: 3 }))).toBe(false);
 });
