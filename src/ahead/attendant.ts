@@ -5,7 +5,7 @@
  * is not plain, the client does.
  */
 import { statSync } from "node:fs";
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Socket } from "node:net";
 import type { PrivatePlace } from "./private-place.ts";
 
 /** A call as PostgreSQL made it, in our working directory. */
@@ -39,17 +39,14 @@ const UNREADABLE = "\ufffd";
 
 /** Attends to calls until the result is disposed. Without a socket nobody asks; nothing fails. */
 export function attend(options: AttendOptions): Disposable {
-  const server = createServer((socket) => converse(socket, options));
+  const directory = workingDirectory();
+  const server = createServer((socket) => converse(socket, { ...options, directory }));
   server.on("error", () => {}); // As if there were none.
   server.listen(options.place.socketPath);
-  return { [Symbol.dispose]: () => close(server) };
+  return { [Symbol.dispose]: () => void server.close(() => {}) };
 }
 
-function close(server: Server): void {
-  server.close(() => {});
-}
-
-function converse(socket: Socket, options: AttendOptions): void {
+function converse(socket: Socket, options: AttendOptions & { readonly directory: string }): void {
   const gone = new AbortController();
   const pieces: Buffer[] = [];
   let isAsked = false;
@@ -58,7 +55,7 @@ function converse(socket: Socket, options: AttendOptions): void {
   socket.on("data", (bytes: Buffer) => {
     if (isAsked) return;
     pieces.push(bytes);
-    const call = callIn(Buffer.concat(pieces));
+    const call = callIn(Buffer.concat(pieces), options.directory);
     if (call === "incomplete") return;
     isAsked = true;
     void reply(socket, call, { ...options, signal: gone.signal });
@@ -89,7 +86,7 @@ function wordOf(said: Exclude<CallAnswer, string>): string {
 }
 
 /** `undefined` for what is no call of this directory. */
-function callIn(bytes: Buffer): Call | "incomplete" | undefined {
+function callIn(bytes: Buffer, ours: string): Call | "incomplete" | undefined {
   if (bytes.length < LENGTH_BYTES) return "incomplete";
   const length = bytes.readUInt32LE(0);
   if (length > CALL_BYTES_MAX) return undefined;
@@ -98,7 +95,7 @@ function callIn(bytes: Buffer): Call | "incomplete" | undefined {
   const [directory, ...rest] = texts.slice(0, -1);
   const endOfArgs = rest.indexOf("");
   const isReadable = !rest.some((text) => text.includes(UNREADABLE));
-  if (directory !== workingDirectory() || endOfArgs < 0 || !isReadable) return undefined;
+  if (directory !== ours || endOfArgs < 0 || !isReadable) return undefined;
   const variables = rest.slice(endOfArgs + 1).map((text) => {
     const at = text.indexOf("=");
     return [text.slice(0, at), text.slice(at + 1)] as const;
